@@ -1,0 +1,1 @@
+"""Raw objects to labelled shards: inventory, plan, decode, examples, shards, manifest. Never imports torch."""

@@ -1,0 +1,97 @@
+"""Predict by which quarter turn a photograph was rotated.
+
+Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018
+(arXiv:1803.07728). Label k stands for k * 90 degrees counter-clockwise, `numpy.rot90(pixels, k)`.
+
+Shortcuts closed here: the crop is square (no width/height cue), its side is divisible by 16 (no JPEG grid phase),
+turns permute pixels exactly (no corners, no bars), and all four labels are made of one decode and encoded alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import Filtered
+from ..features import Features, box, class_label, image, value
+from ..items import Image
+from ..resample import square_box
+from ..rng import ItemRng
+from ..task import Batching, Example, Modality, Objective, PretextTask, setting
+from ..transforms import quarter_turn
+
+CLASSES = ("0", "90", "180", "270")
+
+
+@dataclass(frozen=True)
+class ImageRotation(PretextTask[Image]):
+    """Predict the quarter turn of a photograph (RotNet)."""
+
+    version = "1"
+    modality = Modality.IMAGE
+    objective = Objective.CLASSIFICATION
+    paper = "Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018"
+
+    side_px: int = setting(224, "side of the stored square", unit="px", at_least=16, at_most=1024, multiple_of=16)
+    crop_fraction: float = setting(0.875, "share of the short side that the crop box takes", at_least=0.05, at_most=1)
+    crop: Literal["center", "random"] = setting("center", "where the crop box lies; random is keyed to the source")
+    turns: Literal["all", "one"] = setting("all", "all four turns of every picture, or one drawn by key")
+    upscale: Literal["filter", "allow"] = setting("filter", "what to do with pictures smaller than side_px")
+
+    @property
+    def batching(self) -> Batching:
+        """The four turns of a picture share a batch, as in the paper."""
+        return "together" if self.turns == "all" else "any"
+
+    @property
+    def bundle_size(self) -> int:
+        """Four rows, one a turn, where all turns are made."""
+        return 4 if self.turns == "all" else 1
+
+    def features(self) -> Features:
+        """Return image, label, angle, crop box and side."""
+        return Features.of(
+            image=image("the turned crop"),
+            label=class_label(CLASSES, "quarter turns counter-clockwise"),
+            angle_deg=value("int16", "parameter", "angle counter-clockwise: 0, 90, 180 or 270", unit="deg"),
+            crop_box=box("crop in the upright source"),
+            side_px=value("int32", "parameter", "side of the stored square", unit="px"),
+        )
+
+    def examples(self, item: Image, rng: ItemRng) -> Iterator[Example]:
+        """Yield the turns in keyed order, all from one crop."""
+        if self.upscale == "filter" and min(item.width_px, item.height_px) < self.side_px:
+            raise Filtered("too_small", f"short side {min(item.width_px, item.height_px)} px < {self.side_px} px")
+        centre = (0.5, 0.5)
+        position = centre if self.crop == "center" else tuple(rng.item("crop").random(2))
+        crop_box = square_box(item.width_px, item.height_px, self.side_px, self.crop_fraction, position)
+        upright = item.crop(crop_box, self.side_px, self.side_px)
+        order = rng.order(len(CLASSES))
+        for draw in range(len(CLASSES) if self.turns == "all" else 1):
+            label = int(order[draw])
+            yield Example(
+                draw,
+                {
+                    "image": quarter_turn(upright, label),
+                    "label": label,
+                    "angle_deg": 90 * label,
+                    "crop_box": crop_box,
+                    "side_px": self.side_px,
+                },
+            )
+
+    def estimate_num_bytes(self, source_num_bytes: int) -> int:
+        """Return the turns times a JPEG of about 0.7 bytes a pixel and 700 bytes of headers and columns."""
+        return (4 if self.turns == "all" else 1) * (700 + int(0.7 * self.side_px**2))
+
+    def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
+        """Return the turn whose picture is nearest to the stored one, by mean absolute difference."""
+        crop_box = tuple(row["crop_box"])
+        upright = item.crop(crop_box, self.side_px, self.side_px).astype(np.int16)
+        stored = row["image"].astype(np.int16)
+        back = [np.abs(np.rot90(stored, -turns) - upright).mean() for turns in range(len(CLASSES))]
+        label = int(np.argmin(back))
+        return {"label": label, "angle_deg": 90 * label}

@@ -1,0 +1,40 @@
+"""Resizing a box of a picture: Pillow's bicubic with antialiasing, the one resampler of every task."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+#: x, y, width, height in px of the upright picture.
+Box = tuple[int, int, int, int]
+
+
+def crop_resize(pixels: NDArray[np.uint8], box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """Return the box of `pixels` [height, width, 3] resized to uint8 [height_px, width_px, 3].
+
+    Resizes only the box (Pillow's `box=`), so nothing outside it is computed; the filter never reads beyond the box.
+    Raises ValueError where the box leaves the picture.
+    """
+    x, y, width, height = box
+    if x < 0 or y < 0 or x + width > pixels.shape[1] or y + height > pixels.shape[0]:
+        raise ValueError(f"box {box} leaves the picture of {pixels.shape[1]} x {pixels.shape[0]} px.")
+    if (width, height) == (width_px, height_px):
+        return np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    picture = PillowImage.fromarray(np.ascontiguousarray(pixels[y : y + height, x : x + width]))
+    return np.asarray(picture.resize((width_px, height_px), PillowImage.Resampling.BICUBIC))
+
+
+def square_box(
+    width_px: int, height_px: int, side_px: int, crop_fraction: float, position: tuple[float, float] = (0.5, 0.5)
+) -> Box:
+    """Return a square box of about `crop_fraction` of the short side, never smaller than `side_px` where it fits.
+
+    `position` in [0, 1] x [0, 1] places it: (0.5, 0.5) is the centre. A picture whose short side is below `side_px`
+    gives a box of its whole short side (resizing it would upscale).
+    """
+    short_px = min(width_px, height_px)
+    box_px = min(short_px, max(round(short_px * crop_fraction), side_px))
+    x = int(position[0] * (width_px - box_px))
+    y = int(position[1] * (height_px - box_px))
+    return (x, y, box_px, box_px)

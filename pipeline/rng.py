@@ -1,0 +1,73 @@
+"""Randomness as a function of identity: (seed, task, source_key, segment, draw), never of order, worker or time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the sha256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: object) -> bytes:
+    """Return `value` as JSON with sorted keys and no spaces: one value, one byte string (UTF-8)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _digest(purpose: str, *identity: object) -> bytes:
+    return hashlib.sha256(canonical_json([purpose, *identity])).digest()
+
+
+def keyed_generator(purpose: str, *identity: object) -> np.random.Generator:
+    """Return a Philox generator whose 128-bit key is a hash of `purpose` and `identity`.
+
+    Philox: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+    """
+    key = int.from_bytes(_digest(purpose, *identity)[:16], "little")
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def keyed_fraction(purpose: str, *identity: object) -> float:
+    """Return a number in [0, 1) that depends on `purpose` and `identity` alone."""
+    return int.from_bytes(_digest(purpose, *identity)[:7], "big") / 2.0**56
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRng:
+    """The randomness of one item: what a task may draw from, and the ids of its examples.
+
+    A draw's generator depends on the draw's number alone, so examples can be made in any order.
+    """
+
+    seed: int
+    task: str
+    source_key: str
+    segment: int = 0
+
+    def item(self, purpose: str = "item") -> np.random.Generator:
+        """Return the generator for decisions about the whole item (crop, windows, draw order)."""
+        return keyed_generator("rng", self.seed, self.task, self.source_key, self.segment, purpose)
+
+    def draw(self, draw: int) -> np.random.Generator:
+        """Return the generator of the item's `draw`-th example."""
+        return keyed_generator("rng", self.seed, self.task, self.source_key, self.segment, draw)
+
+    def order(self, num_draws: int) -> NDArray[np.int64]:
+        """Return a keyed permutation of `range(num_draws)`, int64.
+
+        Give draw `d` the label `labels[order[d]]`: then neither the draw's number nor the row's position
+        tells the label.
+        """
+        return self.item("order").permutation(num_draws)
+
+    def example_id(self, draw: int) -> str:
+        """Return the id of the item's `draw`-th example: 128 bits of sha256 as 32 hexadecimal digits."""
+        return _digest("example", self.seed, self.task, self.source_key, self.segment, draw).hex()[:32]

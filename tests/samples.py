@@ -1,0 +1,127 @@
+"""Synthetic items for tests of tasks: what a decoder would yield, made from seeded noise with structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from unlabeled.pipeline.items import Clip, ClipRequest, Document, Image, Video, VideoInfo, Waveform
+from unlabeled.pipeline.resample import crop_resize
+from unlabeled.pipeline.rng import ItemRng
+from unlabeled.pipeline.task import Modality, PretextTask
+
+
+def photograph(seed: int = 0, width_px: int = 480, height_px: int = 360) -> NDArray[np.uint8]:
+    """Return a colourful picture with a sky-like gradient, blobs and texture: uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height_px, 0:width_px].astype(np.float32)
+    picture = np.stack([120 + 80 * y / height_px, 140 - 60 * y / height_px, 200 - 150 * y / height_px], axis=-1)
+    for _ in range(40):
+        centre_x, centre_y = rng.random(2) * (width_px, height_px)
+        radius = rng.uniform(8, 60)
+        blob = ((x - centre_x) ** 2 + (y - centre_y) ** 2 < radius**2)[..., None]
+        picture = np.where(blob, 0.4 * picture + 0.6 * rng.uniform(0, 255, 3), picture)
+    picture = picture + rng.normal(0, 6, picture.shape)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def image_item(seed: int = 0, width_px: int = 480, height_px: int = 360) -> Image:
+    return Image(media_kind="image", codec="jpeg", pixels=photograph(seed, width_px, height_px))
+
+
+def waveform_item(seed: int = 0, seconds: float = 20.0, rate_hz: int = 16000) -> Waveform:
+    """Return sound with syllable-like bursts of filtered noise and tones; never silent for long."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(int(seconds * rate_hz)) / rate_hz
+    tone = np.sin(2 * np.pi * np.cumsum(200 + 80 * np.sin(2 * np.pi * 0.7 * t + seed)) / rate_hz)
+    envelope = 0.35 + 0.3 * np.sin(2 * np.pi * 3.1 * t + rng.uniform(0, 6))
+    samples = envelope * (0.4 * tone + 0.1 * rng.normal(0, 1, len(t)))
+    return Waveform(
+        media_kind="audio",
+        codec="pcm_s16le",
+        samples=np.clip(samples * 32768, -32768, 32767).astype(np.int16),
+        sample_rate_hz=rate_hz,
+        source_sample_rate_hz=rate_hz,
+        num_channels=1,
+    )
+
+
+def video_info(seconds: float = 20.0, fps: int = 25, width_px: int = 320, height_px: int = 240) -> VideoInfo:
+    num_frames = int(seconds * fps)
+    return VideoInfo(
+        media_kind="video",
+        codec="h264",
+        width_px=width_px,
+        height_px=height_px,
+        start_us=0,
+        end_us=(num_frames - 1) * 1_000_000 // fps,
+        fps_num=fps,
+        fps_den=1,
+        time_base_num=1,
+        time_base_den=12800,
+        num_frames=num_frames,
+        is_indexed=True,
+    )
+
+
+def video_frame(info: VideoInfo, pts_us: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return the frame of a world in which a textured ball moves over a photograph: uint8 [height, width, 3]."""
+    frame = photograph(seed, info.width_px, info.height_px).copy()
+    t = pts_us / 1e6
+    y, x = np.mgrid[0 : info.height_px, 0 : info.width_px]
+    centre_x = info.width_px * (0.5 + 0.4 * np.sin(1.9 * t + seed))
+    centre_y = info.height_px * (0.5 + 0.4 * np.sin(2.7 * t + 2 * seed))
+    ball = (x - centre_x) ** 2 + (y - centre_y) ** 2 < (info.height_px / 5) ** 2
+    frame[ball] = (240, 40, 30)
+    return frame
+
+
+def answer(info: VideoInfo, requests: Sequence[ClipRequest], seed: int = 0) -> list[Clip]:
+    """Return the clips that a decoder would give for `requests` over the synthetic world."""
+    step_us = 1_000_000 * info.fps_den / info.fps_num
+    clips = []
+    for request in requests:
+        pts = [round(np.floor(target / step_us + 1e-9) * step_us) for target in request.targets_us]
+        size = (request.width_px, request.height_px)
+        frames = [crop_resize(video_frame(info, at, seed), request.crop_box, *size) for at in pts]
+        clips.append(
+            Clip(
+                request=request,
+                frames=np.stack(frames),
+                pts_us=np.array(pts, np.int64),
+                pict_types=np.array([1 if round(at / step_us) % 12 == 0 else 2 for at in pts], np.int8),
+            )
+        )
+    return clips
+
+
+def video_item(task: PretextTask[Any], rng: ItemRng, seed: int = 0, info: VideoInfo | None = None) -> Video:
+    info = info or video_info()
+    clips = answer(info, task.requests(info, rng), seed)
+    sound = waveform_item(seed, (info.end_us - info.start_us) / 1e6) if task.modality == "video_audio" else None
+    return Video(media_kind="video", codec=info.codec, info=info, clips=clips, audio=sound)
+
+
+_WORDS = tuple(
+    "the river runs past old houses where people sell bread and fish every morning before rain begins "
+    "children learn names of birds while their parents repair wooden boats near a quiet harbour town".split()
+)
+
+
+def document_item(seed: int = 0, num_sentences: int = 60) -> Document:
+    rng = np.random.default_rng(seed)
+    sentences = []
+    for _ in range(num_sentences):
+        words = [str(word) for word in rng.choice(_WORDS, rng.integers(6, 18))]
+        sentences.append(" ".join(words).capitalize() + ".")
+    return Document(media_kind="text", codec="utf-8", text=" ".join(sentences))
+
+
+def item_for(task: PretextTask[Any], rng: ItemRng, seed: int = 0) -> Any:
+    """Return a synthetic item of the task's modality."""
+    if task.modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
+        return video_item(task, rng, seed)
+    makers = {Modality.IMAGE: image_item, Modality.AUDIO: waveform_item, Modality.TEXT: document_item}
+    return makers[task.modality](seed)

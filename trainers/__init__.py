@@ -1,0 +1,1 @@
+"""Shards to checkpoints. Sees of the pipeline only manifests, features, transforms, rng, storage and errors."""
