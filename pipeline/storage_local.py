@@ -1,0 +1,232 @@
+"""A folder as an object store, by plain file operations.
+
+obstore's local store is not used: it leaves out names that end in `#<digits>` without a word, fails on a
+newline in a name and on a looping link, and costs more than `open` for small files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import AlreadyExists, Changed, NotFound, PermissionDenied, StoreError
+from .storage import ObjectInfo, Page, Store
+
+#: The names of files that are being written; a listing leaves them out.
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.unlabeled-tmp")
+PAGE_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStore(Store):
+    """The folder `root` (an absolute path) as a store. It need not exist until something is written.
+
+    Links are followed, each folder once at most on the way down, so that a loop ends.
+    """
+
+    root: str
+
+    @property
+    def uri(self) -> str:
+        """The folder's absolute path."""
+        return self.root
+
+    @property
+    def is_local(self) -> bool:
+        """Always True."""
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[Page]:
+        """See `Store.list`. A name that is not UTF-8, a dangling link and a pipe are unsupported."""
+        page: Page = []
+        for info in _walk(self._path(prefix), prefix.rstrip("/")):
+            page.append(info)
+            if len(page) == PAGE_KEYS:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def head(self, key: str) -> ObjectInfo:
+        """See `Store.head`."""
+        with self._errors(key):
+            status = os.stat(self._path(key))  # noqa: PTH116 - Path costs more than the call
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFound(f"{self.describe(key)}: not found: it is a folder or a device, not a file.")
+        return _info(key, status)
+
+    def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """See `Store.get_with_info`. A file that is written to while it is read raises Changed."""
+        with self._errors(key), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            before = os.fstat(file.fileno())
+            data = file.readall()
+            after = os.fstat(file.fileno())
+        info = _info(key, before)
+        if len(data) != before.st_size or _etag(after) != info.etag:
+            raise Changed(f"{self.describe(key)}: changed while it was read.")
+        return data, info
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `Store.get_range`."""
+        if start < 0 or length <= 0:
+            raise ValueError(f"range ({start}, {length}): start must be at least 0 and length at least 1")
+        with self._errors(key), open(self._path(key), "rb") as file:  # noqa: PTH123 - as above
+            file.seek(start)
+            return file.read(length)
+
+    def create(self, key: str, data: bytes) -> None:
+        """See `Store.create`. The name appears by a hard link, after the bytes are on the disk."""
+        self._create(key, lambda file: _write_all(file, data))
+
+    def create_file(self, key: str, path: Path) -> None:
+        """See `Store.create_file`."""
+
+        def copy(file: BinaryIO) -> None:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+
+        self._create(key, copy)
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`: written beside, then renamed over."""
+        target = self._path(key)
+        with self._errors(key):
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            with _temporary_beside(target) as temporary:
+                _write_file(temporary, lambda file: _write_all(file, data))
+                os.replace(temporary, target)  # noqa: PTH105
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `Store.delete`. Folders stay, also when empty."""
+        for key in keys:
+            with self._errors(key), contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(key))  # noqa: PTH108
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the file's path, whether or not it exists."""
+        return Path(self._path(key))
+
+    def _path(self, key: str) -> str:
+        if key.startswith("/") or (".." in key and ".." in key.split("/")) or "\0" in key:
+            raise StoreError(f"{self.uri}: key {key!r} does not name a file inside this folder.")
+        return f"{self.root}/{key}" if key else self.root
+
+    def _create(self, key: str, write: Callable[[BinaryIO], None]) -> None:
+        target = self._path(key)
+        with self._errors(key):
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            if os.path.lexists(target):
+                raise FileExistsError(target)
+            with _temporary_beside(target) as temporary:
+                _write_file(temporary, write)
+                os.link(temporary, target)
+            _sync_folder(os.path.dirname(target))  # noqa: PTH120
+
+    @contextlib.contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotFound(f"{self.describe(key)}: not found ({error.strerror}).") from error
+        except FileExistsError as error:
+            raise AlreadyExists(f"{self.describe(key)}: already exists.") from error
+        except PermissionError as error:
+            raise PermissionDenied(f"{self.describe(key)}: permission denied ({error.strerror}).") from error
+        except OSError as error:
+            raise StoreError(f"{self.describe(key)}: {error.strerror or error} (errno {error.errno}).") from error
+
+
+def _walk(folder: str, prefix: str) -> Iterator[ObjectInfo]:
+    """Yield the files below `folder`; `prefix` is the folder's own key."""
+    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(folder, prefix, frozenset())]
+    while waiting:
+        path, key, above = waiting.pop()
+        try:
+            status = os.stat(path)  # noqa: PTH116
+            entries = os.scandir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise PermissionDenied(f"{path}: permission denied ({error.strerror}).") from error
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            yield _unsupported(key)
+            continue
+        with entries:
+            for entry in entries:
+                child = f"{key}/{entry.name}" if key else entry.name
+                if entry.is_dir():
+                    waiting.append((entry.path, child, above | {here}))
+                elif not TEMPORARY.fullmatch(entry.name):
+                    yield from _file_entry(entry, child)
+
+
+def _file_entry(entry: os.DirEntry[str], key: str) -> Iterator[ObjectInfo]:
+    try:
+        status = entry.stat()
+    except OSError:
+        if entry.is_symlink():  # dangling, or a link to itself
+            yield _unsupported(key)
+        return  # removed since the folder was read
+    if not stat.S_ISREG(status.st_mode) or not _is_utf8(key):
+        yield _unsupported(key, status.st_size)
+    else:
+        yield _info(key, status)
+
+
+def _is_utf8(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _unsupported(key: str, num_bytes: int = 0) -> ObjectInfo:
+    printable = os.fsencode(key).decode("utf-8", "backslashreplace")
+    return ObjectInfo(printable, num_bytes, "", datetime.fromtimestamp(0, UTC), is_supported=False)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, _etag(status), datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+
+
+@contextlib.contextmanager
+def _temporary_beside(target: str) -> Iterator[str]:
+    """Yield a name in the folder of `target`; whatever has it in the end is removed."""
+    temporary = f"{os.path.dirname(target)}/.{secrets.token_hex(8)}.unlabeled-tmp"  # noqa: PTH120
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
+
+
+def _write_file(path: str, write: Callable[[BinaryIO], object]) -> None:
+    with open(path, "xb", buffering=0) as file:  # noqa: PTH123
+        write(file)
+        os.fsync(file.fileno())
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _sync_folder(path: str) -> None:
+    """Make a new name durable: without this a power cut may forget it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+"""ListObjectsV2 as the server answers it, with every key as it is.
+
+object_store, under obstore, fails a whole page of a listing on one key with `//`, `..` or a control
+character, and gives the marker `a/` as an object `a`. So the request is made here: obstore signs it, with
+whatever credentials it has, and the reply is read as it came.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote, unquote_plus, urlsplit
+from xml.etree import ElementTree as ET
+
+import urllib3
+
+from .errors import NotFound, StoreError
+from .storage import StoreOptions
+from .storage_client import client_config, s3_config, s3_credential_provider, s3_endpoint, s3_region
+
+if TYPE_CHECKING:
+    from obstore.store import S3CredentialProvider
+
+#: Full key, size, etag, time.
+Entry: TypeAlias = tuple[str, int, str, datetime]
+
+EXPIRES = timedelta(minutes=15)
+
+
+class Refused(StoreError):
+    """The server does not take this request, though it may take obstore's own, which is signed in headers."""
+
+
+@dataclass(frozen=True)
+class S3Listing:
+    """Listings of one bucket."""
+
+    bucket: str
+    options: StoreOptions
+
+    def pages(self, folder: str) -> Iterator[list[Entry]]:
+        """Yield all objects whose key starts with `folder`, a thousand at a time, in the server's order.
+
+        Raises:
+            Refused: on the first page, when the server does not take a request signed in its URL.
+            NotFound: the bucket does not exist.
+            StoreError: beyond the retry budget.
+        """
+        token = ""
+        while True:
+            try:
+                entries, token = self._page(folder, token)
+            except Refused as error:
+                if not token:
+                    raise
+                raise StoreError(str(error)) from error  # too late to list in another way
+            yield entries
+            if not token:
+                return
+
+    def _page(self, folder: str, token: str) -> tuple[list[Entry], str]:
+        query = {"list-type": "2", "encoding-type": "url", "prefix": folder}
+        if token:
+            query["continuation-token"] = token
+        status, body = self._fetch(query)
+        if status == 200:
+            return parse_listing(body)
+        code, message = parse_error(body)
+        text = f"s3://{self.bucket}/{folder}: {code}: {message} (HTTP {status})"
+        if status == 404:
+            raise NotFound(text)
+        if status >= 500 or status == 429:
+            raise StoreError(text)
+        raise Refused(text)
+
+    def _fetch(self, query: dict[str, str]) -> tuple[int, bytes]:
+        """Return status and body; what may pass is tried again within the options' bounds."""
+        deadline = time.monotonic() + self.options.retry_budget_seconds
+        for attempt in range(self.options.num_retries + 1):
+            is_last = attempt == self.options.num_retries or time.monotonic() > deadline
+            try:
+                reply = self._pool.request("GET", self._signed(query), retries=False, redirect=False)
+                if is_last or (reply.status < 500 and reply.status != 429):
+                    return reply.status, reply.data
+            except urllib3.exceptions.SSLError as error:
+                raise Refused(f"s3://{self.bucket}: {error}") from error
+            except urllib3.exceptions.HTTPError as error:
+                if is_last:
+                    raise StoreError(f"s3://{self.bucket}: listing failed: {error}") from error
+            time.sleep(random.uniform(0.5, 1.0) * min(10.0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _signed(self, query: dict[str, str]) -> str:
+        """Return the request's URL with its signature.
+
+        obstore signs paths below an endpoint. The endpoint given here ends in a query whose last value is
+        still open, so that the path becomes that value: `x-id`, where Amazon's own clients put the
+        operation's name for the access log and which servers do not read.
+        """
+        import obstore
+        from obstore.store import S3Store
+
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        config = s3_config(self.options)
+        config["aws_endpoint_url_s3"] = f"{self._base_url}?{pairs}&x-id="
+        config["virtual_hosted_style_request"] = True
+        client = S3Store(
+            self.bucket,
+            config=config,
+            client_options=client_config(self.options),
+            credential_provider=self._credential_provider,
+        )
+        return obstore.sign(client, "GET", "ListObjectsV2", EXPIRES)
+
+    @property
+    def _base_url(self) -> str:
+        endpoint = s3_endpoint(self.options).rstrip("/")
+        if endpoint and os.environ.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() == "true":
+            return f"{endpoint}/"  # names the bucket already
+        return f"{endpoint or f'https://s3.{s3_region(self.options)}.amazonaws.com'}/{self.bucket}"
+
+    @cached_property
+    def _credential_provider(self) -> S3CredentialProvider | None:
+        return s3_credential_provider(self.options)
+
+    @cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        """Connections that stay open from page to page, through the environment's proxy where it names one."""
+        timeout = urllib3.Timeout(connect=10.0, read=self.options.timeout_seconds)
+        url = urlsplit(self._base_url)
+        proxy = urllib.request.getproxies().get(url.scheme)
+        if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+            return urllib3.ProxyManager(proxy, timeout=timeout)
+        return urllib3.PoolManager(timeout=timeout)
+
+
+def parse_listing(body: bytes) -> tuple[list[Entry], str]:
+    """Return the entries of a ListObjectsV2 reply and the token of the next page, "" after the last."""
+    root = _parse(body)
+    is_encoded = _text(root, "EncodingType") == "url"
+    entries = []
+    for element in root.iterfind("{*}Contents"):
+        key = _text(element, "Key")
+        time_text = _text(element, "LastModified")
+        entry = (
+            unquote_plus(key) if is_encoded else key,
+            int(_text(element, "Size") or 0),
+            _text(element, "ETag"),
+            datetime.fromisoformat(time_text),
+        )
+        entries.append(entry)
+    is_truncated = _text(root, "IsTruncated") == "true"
+    return entries, _text(root, "NextContinuationToken") if is_truncated else ""
+
+
+def parse_error(body: bytes) -> tuple[str, str]:
+    """Return code and message of an error reply; "error" and its first characters where it is no XML."""
+    try:
+        root = _parse(body)
+    except StoreError:
+        return "error", body[:200].decode(errors="replace")
+    return _text(root, "Code") or "error", _text(root, "Message")
+
+
+def _parse(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body)  # noqa: S314 - from the server that holds the data; expat bounds entities
+    except ET.ParseError as error:
+        raise StoreError(f"listing: the reply is not XML: {error}") from error
+
+
+def _text(element: ET.Element, name: str) -> str:
+    return element.findtext(f"{{*}}{name}") or ""
