@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from unlabeled.pipeline.items import Clip, ClipRequest, Document, Image, Video, VideoInfo, Waveform
-from unlabeled.pipeline.resample import crop_resize
+from unlabeled.pipeline.resample import Box, crop_resize
 from unlabeled.pipeline.rng import ItemRng
 from unlabeled.pipeline.task import Modality, PretextTask
 
@@ -66,14 +67,24 @@ def video_info(seconds: float = 20.0, fps: int = 25, width_px: int = 320, height
     )
 
 
-def video_frame(info: VideoInfo, pts_us: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Return the frame of a world in which a textured ball moves over a photograph: uint8 [height, width, 3]."""
-    frame = photograph(seed, info.width_px, info.height_px).copy()
+@lru_cache(maxsize=64)
+def backdrop(seed: int, info: VideoInfo, crop_box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
+    return crop_resize(photograph(seed, info.width_px, info.height_px), crop_box, width_px, height_px)
+
+
+def video_frame(info: VideoInfo, pts_us: int, seed: int, request: ClipRequest) -> NDArray[np.uint8]:
+    """Return what a request sees of a world in which a ball moves over a photograph: uint8 [height, width, 3]."""
+    frame = backdrop(seed, info, request.crop_box, request.width_px, request.height_px).copy()
     t = pts_us / 1e6
-    y, x = np.mgrid[0 : info.height_px, 0 : info.width_px]
-    centre_x = info.width_px * (0.5 + 0.4 * np.sin(1.9 * t + seed))
-    centre_y = info.height_px * (0.5 + 0.4 * np.sin(2.7 * t + 2 * seed))
-    ball = (x - centre_x) ** 2 + (y - centre_y) ** 2 < (info.height_px / 5) ** 2
+    box_x, box_y, box_w, box_h = request.crop_box
+    # A circle whose radius changes slowly: never still, never twice at one place, always in the middle of the view.
+    radius = info.height_px * (0.14 + 0.08 * np.sin(0.37 * t + seed))
+    centre_x = info.width_px / 2 + radius * np.cos(2.7 * t + 2 * seed)
+    centre_y = info.height_px / 2 + radius * np.sin(2.7 * t + 2 * seed)
+    # Pixel centres of the request, in px of the video.
+    x = box_x + (np.arange(request.width_px) + 0.5) * box_w / request.width_px
+    y = box_y + (np.arange(request.height_px) + 0.5) * box_h / request.height_px
+    ball = (x[None, :] - centre_x) ** 2 + (y[:, None] - centre_y) ** 2 < (info.height_px / 5) ** 2
     frame[ball] = (240, 40, 30)
     return frame
 
@@ -84,12 +95,10 @@ def answer(info: VideoInfo, requests: Sequence[ClipRequest], seed: int = 0) -> l
     clips = []
     for request in requests:
         pts = [round(np.floor(target / step_us + 1e-9) * step_us) for target in request.targets_us]
-        size = (request.width_px, request.height_px)
-        frames = [crop_resize(video_frame(info, at, seed), request.crop_box, *size) for at in pts]
         clips.append(
             Clip(
                 request=request,
-                frames=np.stack(frames),
+                frames=np.stack([video_frame(info, at, seed, request) for at in pts]),
                 pts_us=np.array(pts, np.int64),
                 pict_types=np.array([1 if round(at / step_us) % 12 == 0 else 2 for at in pts], np.int8),
             )
