@@ -13,16 +13,22 @@ Box = tuple[int, int, int, int]
 def crop_resize(pixels: NDArray[np.uint8], box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
     """Return the box of `pixels` [height, width, 3] resized to uint8 [height_px, width_px, 3].
 
-    Resizes only the box (Pillow's `box=`), so nothing outside it is computed; the filter never reads beyond the box.
-    Raises ValueError where the box leaves the picture.
+    The box is cut out first: the filter never reads beyond it, as Pillow's `resize(box=)` would.
+    Raises ValueError where the box leaves the picture or is empty.
     """
+    check_box(box, pixels.shape[1], pixels.shape[0])
     x, y, width, height = box
-    if x < 0 or y < 0 or x + width > pixels.shape[1] or y + height > pixels.shape[0]:
-        raise ValueError(f"box {box} leaves the picture of {pixels.shape[1]} x {pixels.shape[0]} px.")
     if (width, height) == (width_px, height_px):
         return np.ascontiguousarray(pixels[y : y + height, x : x + width])
     picture = PillowImage.fromarray(np.ascontiguousarray(pixels[y : y + height, x : x + width]))
     return np.asarray(picture.resize((width_px, height_px), PillowImage.Resampling.BICUBIC))
+
+
+def check_box(box: Box, width_px: int, height_px: int) -> None:
+    """Raise ValueError where `box` is empty or leaves a picture of width_px x height_px."""
+    x, y, width, height = box
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > width_px or y + height > height_px:
+        raise ValueError(f"box {box} leaves the picture of {width_px} x {height_px} px.")
 
 
 def square_box(

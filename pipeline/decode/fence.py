@@ -1,0 +1,245 @@
+"""The fence: everything that decodes untrusted bytes does it in a child process that can do nothing else.
+
+The child has an empty environment, stands in `/`, and is limited in address space, open files, file size and core;
+it dies with its parent. Source bytes and decoded arrays cross in shared memory, JSON messages beside them. It is
+reused from source to source, and replaced when a source crashes it, hangs it or fills its memory. Such a source gets
+a second try in a fresh child, then a (transient) Reject; the run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ..errors import Reject, RejectReason
+from ..items import Image
+from .bytes_source import ByteSource, MemoryBytes
+from .fence_exchange import Exchange, Lost
+from .fence_items import FencedImage
+from .fence_process import ChildProcess
+from .fence_protocol import Answer, Message
+from .limits import DecodeOptions, Limits
+
+T = TypeVar("T")
+
+#: An address space of this size holds interpreter, libraries and shared blocks; pictures come on top.
+_BASE_MEMORY_BYTES = 1 << 30
+_BYTES_PER_PIXEL = 20
+#: Expected: under 3 s for the largest picture, under 1 s for each megabyte of the densest video. Twenty times that.
+_HANG_SECONDS = 60.0
+_HANG_SECONDS_PER_BYTE = 20e-6
+
+
+def memory_bytes_for(limits: Limits) -> int:
+    """Return the address space that lets every picture within `limits` decode; what is used is mostly far less."""
+    return _BASE_MEMORY_BYTES + _BYTES_PER_PIXEL * limits.max_pixels + 2 * limits.max_image_bytes
+
+
+@dataclass(eq=False, slots=True)
+class Opened:
+    """A source that a child has opened, and all that is needed to open it again in another one."""
+
+    function: str
+    source: ByteSource
+    args: Mapping[str, Any]
+    header: Message = field(default_factory=dict)
+
+
+class Fence:
+    """A reused child process that decodes. Use it as a context manager, from one thread.
+
+    Args:
+        limits: what a source may be; beyond it, Reject.
+        options: what decoding does where there is a choice.
+        memory_bytes: the child's address space; by default enough for the largest picture within `limits`.
+        hang_seconds: a child that computes this long for one call hangs, plus 20 s for each megabyte of the source.
+            Waiting for the store does not count.
+        decoders: further handlers, name to `path/to/file.py:function` or `package.module:function`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        options: DecodeOptions | None = None,
+        *,
+        memory_bytes: int | None = None,
+        hang_seconds: float = _HANG_SECONDS,
+        decoders: Mapping[str, str] | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.options = options or DecodeOptions()
+        self.memory_bytes = memory_bytes or memory_bytes_for(self.limits)
+        self._hang_seconds = hang_seconds
+        self._decoders = dict(decoders or {})
+        self._running: ChildProcess | None = None
+        self._current: Opened | None = None
+        self._peak_rss_bytes = 0
+        self.num_children = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the child without waiting for it, so that its imports overlap with other work."""
+        if self._running is None or not self._running.is_alive():
+            self._discard()
+            self._running = ChildProcess(self.limits, self.options, self.memory_bytes, self._decoders)
+            self.num_children += 1
+
+    def close(self) -> None:
+        """End the child; the next call would start another one."""
+        self._discard()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, None where none runs."""
+        return self._running.pid if self._running else None
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The most memory that a child of this fence has held at once."""
+        if self._running:
+            self._peak_rss_bytes = max(self._peak_rss_bytes, self._running.peak_rss_bytes())
+        return self._peak_rss_bytes
+
+    def image(self, data: bytes) -> Image:
+        """Return the picture in `data`; its pixels stay in the child, `crop` fetches only the crop.
+
+        It stays usable when the fence has gone on to other sources: it is then decoded again.
+        Raises Reject.
+        """
+        return FencedImage(self, self.open("image", data, max_bytes=self.limits.max_image_bytes))
+
+    def open(self, function: str, data: ByteSource | bytes, *, max_bytes: int | None = None, **args: Any) -> Opened:
+        """Let the handler `function` open a source; `ask` then works on what it keeps. Raises Reject."""
+        opened = Opened(function, _as_source(data), args)
+        self._check_bytes(opened.source, max_bytes)
+        self._twice(lambda: self._open(opened))
+        return opened
+
+    def ask(self, opened: Opened, function: str, **args: Any) -> Answer:
+        """Return what the handler `function` answers about an opened source; raises Reject.
+
+        The source is opened again where the child has turned to another one since, or had to be replaced.
+        """
+
+        def attempt() -> Answer:
+            if self._current is not opened or not self._is_running():
+                self._open(opened)
+            return _only_answer(self._exchange(opened, function, args, is_new=False))
+
+        return self._twice(attempt)
+
+    def call(self, function: str, data: ByteSource | bytes, **args: Any) -> Answer:
+        """Return the one answer of the handler `function` for a source. Raises Reject."""
+        opened = Opened(function, _as_source(data), args)
+        self._check_bytes(opened.source, None)
+        return self._twice(lambda: self._open(opened))
+
+    def stream(self, function: str, data: ByteSource | bytes, **args: Any) -> Generator[Answer, None, Answer]:
+        """Yield the items that the handler `function` makes of a source; the generator returns its last answer.
+
+        A child that is lost on the way is replaced once: what was yielded before is then skipped.
+        Raises Reject.
+        """
+        opened = Opened(function, _as_source(data), args)
+        self._check_bytes(opened.source, None)
+        num_yielded = 0
+        for is_last_try in (False, True):
+            items = self._exchange(opened, function, args, is_new=True)
+            try:
+                for position in itertools.count():
+                    try:
+                        item = next(items)
+                    except StopIteration as stop:
+                        return _as_answer(stop.value)
+                    if position == num_yielded:
+                        num_yielded += 1
+                        yield item
+            except Lost as lost:
+                if is_last_try:
+                    raise lost.reject from None
+            finally:
+                items.close()
+        raise AssertionError("the loop above returns or raises")
+
+    def _open(self, opened: Opened) -> Answer:
+        answer = _only_answer(self._exchange(opened, opened.function, opened.args, is_new=True))
+        opened.header = answer.header
+        self._current = opened
+        return answer
+
+    def _twice(self, attempt: Callable[[], T]) -> T:
+        """Return what `attempt` returns; where it loses the child, try once more in a fresh one."""
+        with contextlib.suppress(Lost):
+            return attempt()
+        try:
+            return attempt()
+        except Lost as lost:
+            raise lost.reject from None
+
+    def _exchange(
+        self, opened: Opened, function: str, args: Mapping[str, Any], *, is_new: bool
+    ) -> Generator[Answer, None, Answer]:
+        """Run one request in a child that is started if need be, and is gone where it did not come to its end."""
+        if is_new:
+            self._current = None
+        self.start()
+        child = self._running
+        assert child is not None  # noqa: S101 - start() set it
+        child.wait_until_ready()
+        exchange = Exchange(
+            child,
+            opened.source,
+            max_compute_seconds=self._hang_seconds + _HANG_SECONDS_PER_BYTE * opened.source.num_bytes,
+            max_output_bytes=self.limits.max_output_bytes,
+        )
+        try:
+            return (yield from exchange.run(function, args, is_new=is_new))
+        finally:
+            if not exchange.is_complete:
+                self._discard()
+
+    def _check_bytes(self, source: ByteSource, max_bytes: int | None) -> None:
+        max_bytes = max_bytes or self.limits.max_source_bytes
+        if source.num_bytes == 0:
+            raise Reject(RejectReason.EMPTY, "0 bytes")
+        if source.num_bytes > max_bytes:
+            raise Reject(RejectReason.LIMIT_BYTES, f"{source.num_bytes} bytes > {max_bytes}")
+
+    def _is_running(self) -> bool:
+        return self._running is not None and self._running.is_alive()
+
+    def _discard(self) -> None:
+        if self._running:
+            self._peak_rss_bytes = max(self._peak_rss_bytes, self._running.peak_rss_bytes())
+            self._running.kill()
+        self._running = None
+        self._current = None
+
+
+def _as_source(data: ByteSource | bytes) -> ByteSource:
+    return MemoryBytes(data) if isinstance(data, bytes) else data
+
+
+def _only_answer(items: Generator[Answer, None, Answer]) -> Answer:
+    """Return the last answer of a handler that yields no items."""
+    try:
+        next(items)
+    except StopIteration as stop:
+        return _as_answer(stop.value)
+    items.close()
+    raise TypeError("this handler yields items: use `stream`")
+
+
+def _as_answer(value: Any) -> Answer:
+    return value if isinstance(value, Answer) else Answer()

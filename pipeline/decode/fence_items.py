@@ -1,0 +1,75 @@
+"""Items whose content stays behind a fence until it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Reject, RejectReason
+from ..items import Image
+from ..resample import Box, check_box
+
+if TYPE_CHECKING:
+    from .fence import Fence, Opened
+
+
+class FencedImage(Image):
+    """A picture in a fence's child: `crop` brings the crop over, `pixels` (once) everything.
+
+    Equal in every byte to the picture that `decode_image` gives in this process. Both may raise Reject, where the
+    child was lost meanwhile and the picture cannot be decoded again.
+    """
+
+    __slots__ = ("_all_pixels", "_fence", "_opened", "_size")
+    _all_pixels: NDArray[np.uint8] | None
+    _fence: Fence
+    _opened: Opened
+    _size: tuple[int, int]
+
+    def __init__(self, fence: Fence, opened: Opened) -> None:
+        header = opened.header
+        facts = {
+            "media_kind": "image",
+            "codec": str(header["codec"]),
+            "exif_orientation": int(header["exif_orientation"]),
+            "is_truncated": bool(header["is_truncated"]),
+            "_fence": fence,
+            "_opened": opened,
+            "_size": (int(header["width_px"]), int(header["height_px"])),
+            "_all_pixels": None,
+        }
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)  # frozen, like every item
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The whole picture: uint8 [height, width, 3], read-only; fetched when first used."""
+        pixels = self._all_pixels
+        if pixels is None:
+            pixels = self._fetch("image_pixels", self.height_px, self.width_px)
+            pixels.flags.writeable = False
+            object.__setattr__(self, "_all_pixels", pixels)
+        return pixels
+
+    @property
+    def height_px(self) -> int:
+        """Height of the upright picture."""
+        return self._size[1]
+
+    @property
+    def width_px(self) -> int:
+        """Width of the upright picture."""
+        return self._size[0]
+
+    def crop(self, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        """Return the box of the picture, resized bicubically: uint8 [height_px, width_px, 3]."""
+        check_box(box, *self._size)
+        return self._fetch("image_crop", height_px, width_px, box=box, width_px=width_px, height_px=height_px)
+
+    def _fetch(self, function: str, height: int, width: int, **args: object) -> NDArray[np.uint8]:
+        arrays = self._fence.ask(self._opened, function, **args).arrays
+        if len(arrays) != 1 or arrays[0].shape != (height, width, 3) or arrays[0].dtype != np.uint8:
+            raise Reject(RejectReason.DECODER_CRASH, "the decoder answered with another shape")
+        return arrays[0]
