@@ -1,0 +1,116 @@
+"""Patches of one picture: where they may lie, and what keeps artefacts from telling which belong together.
+
+Colour is dropped against chromatic aberration, resolution is varied against sharpness and noise, flat pictures are
+left out. After Doersch, Gupta, Efros: Unsupervised Visual Representation Learning by Context Prediction, ICCV 2015
+(arXiv:1505.05192). Brightness and contrast are normalised at load, by `transforms.standardize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import Filtered
+from .features import ImageEncoding
+from .items import Image
+from .resample import Box, crop_resize
+
+#: What is left of a patch's colour: all, luma, or one channel with the others at mid-grey.
+ColorMode = Literal["color", "gray", "red", "green", "blue"]
+CHANNELS: tuple[ColorMode, ...] = ("red", "green", "blue")
+#: JPEG's blocks are large against a small tile, so tiles below this side are stored without loss.
+SMALLEST_JPEG_PX = 112
+_MID_GREY = 128
+_THUMBNAIL_PX = 12
+
+
+def tile_encoding(side_px: int) -> ImageEncoding:
+    """Return how pictures of this side are stored: PNG below 112 px, JPEG from there."""
+    return "png" if side_px < SMALLEST_JPEG_PX else "jpeg"
+
+
+def require_size(item: Image, needed_px: int, max_upscale: float) -> None:
+    """Raise Filtered `too_small` where the short side must be enlarged more than `max_upscale` times."""
+    short_px = min(item.width_px, item.height_px)
+    if short_px * max_upscale < needed_px:
+        raise Filtered("too_small", f"short side {short_px} px x {max_upscale:g} < {needed_px} px")
+
+
+def to_source(crop_box: Box, canvas_px: int, box: Box) -> Box:
+    """Return a box of the square canvas that `crop_box` was resized to, in px of the source, rounded."""
+    scale = crop_box[2] / canvas_px
+    x, y, width, height = box
+    left, top = round(x * scale), round(y * scale)
+    right, bottom = round((x + width) * scale), round((y + height) * scale)
+    return (crop_box[0] + left, crop_box[1] + top, right - left, bottom - top)
+
+
+def luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the luma (BT.601) of sRGB [..., 3] as uint8 [...], in exact integer arithmetic."""
+    weighted = pixels[..., 0] * np.uint16(77) + pixels[..., 1] * np.uint16(150) + pixels[..., 2] * np.uint16(29)
+    rounded: NDArray[np.uint8] = ((weighted + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
+    return rounded
+
+
+def luma_std(pixels: NDArray[np.uint8]) -> float:
+    """Return the standard deviation of the luma over every fourth pixel, in levels of 255."""
+    return float(luma(pixels[::2, ::2]).std(dtype=np.float32))
+
+
+def drop_color(pixels: NDArray[np.uint8], mode: ColorMode) -> NDArray[np.uint8]:
+    """Return the picture [height, width, 3] with what `mode` leaves of its colour; a copy unless that is all.
+
+    One channel alone cannot show how lenses shift colours against each other; so cannot the luma of a patch that is
+    compared with another, though a trace of the shift remains in it as blur.
+    """
+    if mode == "color":
+        return pixels
+    if mode == "gray":
+        return np.repeat(luma(pixels)[..., None], 3, axis=-1)
+    kept = np.full_like(pixels, _MID_GREY)
+    channel = CHANNELS.index(mode)
+    kept[..., channel] = pixels[..., channel]
+    return kept
+
+
+def lower_resolution(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Return a square patch resized to `side_px` and back: uint8 of the same shape."""
+    own_px = pixels.shape[0]
+    small = crop_resize(pixels, (0, 0, own_px, own_px), side_px, side_px)
+    return crop_resize(small, (0, 0, side_px, side_px), own_px, own_px)
+
+
+def draw_resolution(generator: np.random.Generator, side_px: int) -> int:
+    """Return a side to lower a patch's resolution to: its area is uniform between about 1/92 and 1 of the patch's.
+
+    For 96 px this is the published range, 10 to 95 px.
+    """
+    smallest_px, largest_px = max(2, round(side_px * 10 / 96)), max(2, side_px - 1)
+    return int(np.sqrt(generator.uniform(smallest_px**2, largest_px**2)))
+
+
+def shown_by(
+    patch: NDArray[np.uint8],
+    candidates: Sequence[NDArray[np.uint8]],
+    expected: int,
+    mode: ColorMode,
+    tolerance: float = 6.0,
+) -> int:
+    """Return the index of the candidate that `patch` shows; `expected` where that fits about as well as the best.
+
+    For re-deriving labels from the source. Compares thumbnails, so resolution and shifts of some px do not matter;
+    `tolerance` is in levels of 255 (mean absolute difference): flat pictures cannot contradict.
+    """
+    stored = _thumbnail(patch)
+    misfits = [np.abs(stored - _thumbnail(drop_color(candidate, mode))).mean() for candidate in candidates]
+    best = int(np.argmin(misfits))
+    return expected if misfits[expected] <= misfits[best] + tolerance else best
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    side_px = min(_THUMBNAIL_PX, pixels.shape[0])
+    whole = (0, 0, pixels.shape[1], pixels.shape[0])
+    return crop_resize(pixels, whole, side_px, side_px).astype(np.float32)
