@@ -121,3 +121,17 @@ def _only_task(module: ModuleType, spec: str) -> TaskClass:
         names = ", ".join(member.__name__ for member in found) or "none"
         raise ConfigError(f"`--task {spec}` must define exactly one PretextTask, but defines {names}.")
     return found[0]
+
+
+def all_setting_names() -> set[str]:
+    """Return the names of all settings of all built-in tasks."""
+    return {field.name for name in task_names() for field in dataclasses.fields(find_task(name))}
+
+
+def settings_of(task: PretextTask[Any]) -> dict[str, Any]:
+    """Return a task's settings as plain JSON values, every field with its value."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        values[field.name] = list(value) if isinstance(value, tuple) else value
+    return values

@@ -8,7 +8,7 @@ field is equal to the one it would make itself, so labels are int64 and media fi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -214,7 +214,7 @@ class Features:
         return [{"name": name, **feature.to_json()} for name, feature in self.columns]
 
     @classmethod
-    def from_json(cls, data: list[Mapping[str, Any]]) -> Features:
+    def from_json(cls, data: Iterable[Mapping[str, Any]]) -> Features:
         """Return the features that `to_json` wrote."""
         rows = [dict(row) for row in data]
         return cls(tuple((row.pop("name"), Feature.from_json(row)) for row in rows))

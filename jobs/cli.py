@@ -1,0 +1,254 @@
+"""The command line. Each command is a thin layer over a typed call; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..pipeline.errors import Interrupted, UnlabeledError
+
+app = typer.Typer(
+    name="unlabeled",
+    help="Raw media in, trustworthy pretext datasets out: plan, materialize and look at them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="URI or path of a dataset.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Version = Annotated[int | None, typer.Option("--version", help="Version to read; default the newest.")]
+TaskOption = Annotated[
+    list[str],
+    typer.Option("--task", "-t", help="Name, file.py or module:Class of a pretext task; repeat to share decodes."),
+]
+InputOption = Annotated[
+    str, typer.Option("--input", "-i", help="Raw media: s3:// gs:// az:// file:// or a path; * and ** are globs.")
+]
+OutputOption = Annotated[str, typer.Option("--output", "-o", help="Where the dataset stands or shall stand.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting, such as task.side_px=128; repeat for more.")
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness. [default: 0]")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
+
+
+@app.command()
+def tasks(as_json: AsJson = False) -> None:
+    """List the pretext tasks: what they predict, their settings with defaults and units, their papers."""
+    from . import reading
+    from .output import console, print_json
+
+    infos = reading.tasks()
+    if as_json:
+        print_json({"tasks": [info.model_dump(mode="json") for info in infos]})
+        return
+    out = console()
+    for info in infos:
+        out.print(f"[bold]{info.name}[/bold]  {info.modality}, {info.objective}")
+        out.print(f"  {info.summary}", markup=False)
+        out.print(f"  {info.paper}", markup=False, style="dim")
+        for setting in info.settings:
+            unit = f" {setting.unit}" if setting.unit else ""
+            out.print(f"    {setting.name} = {setting.default}{unit}", markup=False, end="")
+            out.print(f"  {setting.doc}", markup=False, style="dim")
+        out.print()
+
+
+@app.command()
+def plan(
+    task: TaskOption,
+    input: InputOption,  # noqa: A002 - the option's name
+    output: OutputOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    group_by: GroupOption = None,
+    seed: SeedOption = None,
+    pilot: Annotated[int, typer.Option(help="Sources to decode for the estimate; 0 for constants alone.")] = 64,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what materialize would do: sources, shards, examples, bytes, CPU hours. Writes nothing that counts."""
+    from .output import print_json
+    from .planned import print_plans
+
+    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "seed": seed})
+    reports = spec.plan(num_pilot_sources=pilot)
+    if as_json:
+        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+    else:
+        print_plans(reports)
+
+
+@app.command()
+def materialize(
+    task: TaskOption,
+    input: InputOption,  # noqa: A002 - the option's name
+    output: OutputOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    group_by: GroupOption = None,
+    seed: SeedOption = None,
+    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    max_reject_fraction: Annotated[float | None, typer.Option(help="Rejects allowed. [default: 0.05]")] = None,
+    max_rejects_min: Annotated[int | None, typer.Option(help="Rejects always allowed. [default: 20]")] = None,
+    replan: Annotated[bool, typer.Option("--replan", help="Abandon what an earlier run left unfinished.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Plan everything from nothing.")] = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Start the Ray dashboard with a local Ray.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a dataset, or bring it up to its inputs. Resumes what was interrupted; nothing new is a quick no-op."""
+    from .output import ShownProgress, print_json
+    from .planned import print_reports
+
+    overrides = {
+        "group_by": group_by,
+        "seed": seed,
+        "run.num_cpus": num_cpus,
+        "run.address": address,
+        "run.rejects.max_reject_fraction": max_reject_fraction,
+        "run.rejects.max_rejects_min": max_rejects_min,
+        "run.dashboard": dashboard or None,
+    }
+    spec = _spec(task, input, output, config, set_, overrides, replan=replan, rebuild=rebuild)
+    progress = ShownProgress()
+    try:
+        reports = spec.run(progress)
+    finally:
+        progress.close()
+    if as_json:
+        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+    else:
+        print_reports(reports)
+
+
+@app.command()
+def show(
+    dataset: Dataset,
+    files: Annotated[bool, typer.Option("--files", help="Print the version's shard files, nothing else.")] = False,
+    version: Version = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show a dataset's newest version: counts, settings, splits, files."""
+    from . import reading
+    from .output import print_json
+    from .planned import print_shown
+
+    shown = reading.show(dataset, version=version)
+    if as_json:
+        print_json(shown.model_dump(mode="json"))
+    elif files:
+        for names in shown.files.values():
+            for name in names:
+                sys.stdout.write(name + "\n")
+    else:
+        print_shown(shown)
+
+
+@app.command()
+def rejects(dataset: Dataset, version: Version = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the sources that could not be used, with reason, stage and message."""
+    from . import reading
+    from .output import print_json
+    from .planned import print_rejects
+
+    listed = reading.rejects(dataset, version=version)
+    if as_json:
+        print_json(listed.model_dump(mode="json"))
+    else:
+        print_rejects(listed)
+
+
+@app.command()
+def gc(
+    dataset: Dataset,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Really remove; without it only say what would go.")
+    ] = False,
+    min_age_days: Annotated[float, typer.Option(help="Spare what is younger, by the store's clock.")] = 7.0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Remove what no version, live plan or receipt names: orphans of killed runs, pending uploads."""
+    from .gc import collect_garbage
+    from .output import format_bytes, print_json, print_pairs
+
+    report = collect_garbage(dataset, delete=delete, min_age_days=min_age_days)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    done = "removed" if delete else "would be removed (add --delete)"
+    print_pairs(
+        f"{report.dataset}: {report.num_objects} objects, {format_bytes(report.num_bytes)}, {done}",
+        [("spared, too young", str(report.num_spared)), ("pending uploads", str(report.num_pending_uploads))],
+    )
+
+
+def _spec(
+    task: list[str],
+    input_uri: str,
+    output: str,
+    config: Path | None,
+    assignments: list[str] | None,
+    overrides: dict[str, Any],
+    **flags: bool,
+) -> Any:
+    from ..pipeline import discover
+    from .config import load_settings
+    from .materialize import Materialize
+
+    names = [discover.find_task(spec).name() for spec in task]
+    settings, task_settings = load_settings(config, assignments or [], overrides, names)
+    return Materialize(task, input_uri, output, settings, task_settings, **flags)
+
+
+def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """One task: its report. Several: `datasets` with a report each."""
+    return reports[0] if len(reports) == 1 else {"datasets": reports}
+
+
+def _on_sigterm(number: int, frame: object) -> None:
+    raise Interrupted("stopped by SIGTERM; run the same command again to resume.")
+
+
+def main() -> None:
+    """Run the command line and exit with the code of design: 0 done, 1 failed, 2 usage, 3, 4, 5, 75."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except UnlabeledError as error:
+        _fail(str(error), type(error).exit_code, debug=debug)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to resume.", Interrupted.exit_code, debug=debug)
+    except Exception as error:
+        if debug:
+            raise
+        message = str(error).strip().splitlines() or [""]
+        _fail(f"{type(error).__name__}: {message[-1][:500]} (--debug shows the stack trace)", 1, debug=False)
+
+
+def _fail(message: str, exit_code: int, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"unlabeled: {message}\n")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # Not sys.exit: a local Ray's atexit handlers may take seconds, and nothing is left to do.
+    os._exit(exit_code)

@@ -1,0 +1,106 @@
+"""From argv, YAML and environment to typed settings: one place, so that every command reads them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..pipeline.config import RunSettings, ShardSettings, parse
+from ..pipeline.decode.limits import DecodeOptions, Limits
+from ..pipeline.errors import ConfigError, nearest
+
+
+class Settings(BaseModel):
+    """The settings of `plan` and `materialize`: the keys of a `--config` file, and of `--set`.
+
+    `task` holds the settings of the task itself; where several tasks run together, a section named after each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**63, description="keys all randomness")
+    val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups that form the val split")
+    group_by: str | None = Field(None, description="regular expression on the key, or a csv with source_key,group")
+    column: str | None = Field(None, description="bytes column of Parquet inputs, such as image.bytes")
+    include: tuple[str, ...] = Field((), description="only sources whose key matches one of these globs")
+    listing: str | None = Field(None, description="csv or Parquet listing (key,size,etag) used instead of listing")
+    limits: Limits = Limits()
+    decode: DecodeOptions = DecodeOptions()
+    shard: ShardSettings = ShardSettings()
+    run: RunSettings = RunSettings()
+    task: dict[str, Any] = Field(default_factory=dict, description="settings of the pretext task")
+
+
+def load_settings(
+    config: Path | None, assignments: Sequence[str], overrides: Mapping[str, Any], task_names: Sequence[str]
+) -> tuple[Settings, dict[str, dict[str, Any]]]:
+    """Return (settings, task name -> its settings) from a YAML file, `--set a.b=c` values and command options.
+
+    Later sources win: file, then --set, then options. A section `task` goes to every task, a section named after a
+    task to that one.
+
+    Raises:
+        ConfigError: no such file, not YAML, or an unknown or mistyped key, named with the nearest match.
+    """
+    data = _read_yaml(config) if config else {}
+    for assignment in assignments:
+        _assign(data, assignment)
+    for name, value in overrides.items():
+        if value is not None:
+            _put(data, name.split("."), value, name)
+    sections = {name: data.pop(name) for name in list(data) if name in task_names}
+    common = data.get("task", {})
+    for name, section in {"task": common, **sections}.items():
+        if not isinstance(section, dict):
+            raise ConfigError(f"setting `{name}`: found {section!r}, expected a section of settings.")
+    _hint_task_settings(data)
+    settings = parse(Settings, data)
+    return settings, {name: {**common, **sections.get(name, {})} for name in task_names}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"`--config {path}`: there is no such file.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`--config {path}`: not YAML: {error}.") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"`--config {path}`: expected a mapping of settings, found {type(data).__name__}.")
+    return data
+
+
+def _assign(data: dict[str, Any], assignment: str) -> None:
+    name, separator, text = assignment.partition("=")
+    if not separator or not name:
+        raise ConfigError(f"`--set {assignment}`: expected name=value, such as task.side_px=128.")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`--set {assignment}`: {text!r} is not a value: {error}.") from error
+    _put(data, name.split("."), value, name)
+
+
+def _put(data: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:
+    for part in path[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"setting `{name}`: `{part}` is a value, not a section.")
+    data[path[-1]] = value
+
+
+def _hint_task_settings(data: Mapping[str, Any]) -> None:
+    """Say so where a task's setting was given without its section: the commonest slip."""
+    from ..pipeline.discover import all_setting_names
+
+    for name in data:
+        if name not in Settings.model_fields and name in all_setting_names():
+            raise ConfigError(f"unknown setting `{name}`. Did you mean `task.{name}`?")
+        if name not in Settings.model_fields:
+            raise ConfigError(f"unknown setting `{name}`.{nearest(name, Settings.model_fields)}")

@@ -1,0 +1,324 @@
+"""`materialize` and `plan` as typed Python calls: the same models that the commands print as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from ..pipeline import discover
+from ..pipeline.config import Recipe, TaskRecipe
+from ..pipeline.decode.fence import Fence
+from ..pipeline.errors import ConfigError
+from ..pipeline.inventory import Inventory, take_inventory
+from ..pipeline.materialize import Finished, Output, Progress, Request, draft_new_plan, load_base, materialize
+from ..pipeline.pilot import PILOT_NUM_SOURCES, Pilot, hash_sources, run_pilot, sample_items
+from ..pipeline.plan import Shards
+from ..pipeline.shard import Target
+from ..pipeline.storage import Store, StoreOptions
+from ..pipeline.versions import codec_versions
+from .config import Settings
+
+
+class MaterializeReport(BaseModel):
+    """What `materialize` did for one dataset. Counts are over the whole dataset, times over this run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    task: str
+    version: int
+    published: bool
+    fingerprint: str
+    num_sources: int
+    num_used: int
+    num_filtered: int
+    num_rejected: int
+    rejected_by_reason: dict[str, int]
+    filtered_by_reason: dict[str, int]
+    num_skipped_markers: int
+    num_shards: int
+    num_made_shards: int
+    num_skipped_shards: int
+    num_examples: int
+    num_bytes_in: int
+    num_bytes_out: int
+    seconds: float
+    ray_start_seconds: float
+    cpu_seconds: float
+    peak_worker_rss_bytes: int
+
+
+class PlanReport(BaseModel):
+    """What `materialize` would do for one dataset. Estimates come from a pilot, or from constants without one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    task: str
+    base_version: int
+    num_sources: int
+    num_new_sources: int
+    num_planned_sources: int
+    num_rejected: int
+    num_skipped_markers: int
+    num_shards_to_make: int
+    num_shards_kept: int
+    num_shards_replanned: int
+    num_pilot_sources: int
+    estimated_num_examples: int
+    estimated_num_bytes: int
+    estimated_cpu_hours: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Materialize:
+    """One run of `materialize`: `Materialize(tasks=["image_rotation"], input=..., output=...).run()`.
+
+    Args:
+        tasks: names, files or `module:Class` of pretext tasks; several share reads and decodes.
+        input: URI or path of the raw media.
+        output: URI or path of the dataset; with several tasks, of the folder that will hold one dataset a task.
+        settings: see `Settings`.
+        task_settings: settings of each task, by its name.
+        store_options: explicit credentials and endpoint; otherwise the environment's.
+        replan: abandon what an earlier run left unfinished.
+        rebuild: plan everything from nothing.
+    """
+
+    tasks: Sequence[str]
+    input: str
+    output: str
+    settings: Settings = field(default_factory=Settings)
+    task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    store_options: StoreOptions = field(default_factory=StoreOptions)
+    replan: bool = False
+    rebuild: bool = False
+
+    def outputs(self) -> list[Output]:
+        """Return the datasets to make.
+
+        Raises:
+            ConfigError: unknown task, unknown or mistyped setting, tasks of different media.
+        """
+        if not self.tasks:
+            raise ConfigError("`--task`: at least one pretext task is needed; `unlabeled tasks` lists them.")
+        classes = [discover.find_task(spec) for spec in self.tasks]
+        names = [task.name() for task in classes]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"`--task`: each task once, but found {', '.join(names)}.")
+        group_csv = _group_csv(self.settings.group_by)
+        outputs = []
+        for task_class, name in zip(classes, names, strict=True):
+            task = discover.make_task(task_class, self.task_settings.get(name, self.settings.task))
+            uri = self.output if len(classes) == 1 else f"{self.output.rstrip('/')}/{name}"
+            recipe = self._recipe(task_class, task, group_csv)
+            store = Store.open(uri, self.store_options)
+            outputs.append(Output(Target(store, recipe, task, codec_versions()), group_csv))
+        families = {output.target.task.modality.removesuffix("_audio") for output in outputs}
+        if len(families) > 1:
+            raise ConfigError(
+                f"`--task`: tasks that run together need one kind of media, but found {sorted(families)}."
+            )
+        return outputs
+
+    def inventory(self, cache: Store | None) -> Inventory:
+        """List the sources (or read the listing file)."""
+        settings = self.settings
+        return take_inventory(
+            self.input,
+            self.store_options,
+            include=settings.include,
+            column=settings.column,
+            cache=cache,
+            listing=settings.listing,
+        )
+
+    def run(self, progress: Progress | None = None) -> list[MaterializeReport]:
+        """Run on Ray and return one report a dataset.
+
+        Raises:
+            UnlabeledError: see pipeline.errors; `exit_code` of its class is the command's.
+        """
+        from ..pipeline.ray_materialize import run_units, warm_workers
+        from .ray_start import started_ray
+
+        outputs = self.outputs()
+        targets = [output.target for output in outputs]
+        _check_writable(targets)
+        settings = self.settings
+        inventory = self.inventory(targets[0].store)
+        inputs = Store.open(inventory.root, self.store_options)
+        with contextlib.ExitStack() as stack:
+            ray_start_seconds = 0.0
+            num_slots = 0
+            begun = time.monotonic()
+
+            def execute(made: Sequence[Target], units: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+                nonlocal ray_start_seconds, num_slots
+                if not units:
+                    return
+                if not num_slots:
+                    started = time.monotonic()
+                    num_slots = stack.enter_context(started_ray(settings.run))
+                    ray_start_seconds = time.monotonic() - started
+                    warm_workers(made, min(num_slots, len(units)))
+                yield from run_units(made, units, inputs, settings.run, num_slots)
+
+            request = self._request(outputs, inventory, inputs)
+            finished = materialize(request, execute, progress or Silent())
+            seconds = time.monotonic() - begun - ray_start_seconds
+            return [
+                _report(output.target, done, seconds, ray_start_seconds)
+                for output, done in zip(outputs, finished, strict=True)
+            ]
+
+    def plan(self, *, num_pilot_sources: int = PILOT_NUM_SOURCES) -> list[PlanReport]:
+        """Return what `run` would do, one report a dataset; decodes at most `num_pilot_sources` sources.
+
+        Raises:
+            UnlabeledError: as `run`.
+        """
+        outputs = self.outputs()
+        started = time.monotonic()
+        inventory = self.inventory(None)
+        inputs = Store.open(inventory.root, self.store_options)
+        request = self._request(outputs, inventory, inputs)
+        return [self._plan_one(request, output, inputs, num_pilot_sources, started) for output in outputs]
+
+    def _plan_one(
+        self, request: Request, output: Output, inputs: Store, num_pilot_sources: int, started: float
+    ) -> PlanReport:
+        inventory = request.take_inventory()
+        base = load_base(output.target)
+        target, draft = draft_new_plan(request, output, base, inventory)
+        shards = draft.shards if draft else Shards.concat([])
+        keys = shards.parts.filter(pc.invert(shards.parts["is_context"]))["source_key"]
+        planned = inventory.sources.filter(pc.is_in(inventory.sources["source_key"], value_set=keys))
+        estimate = Pilot(0, 0, 0, sum(shards.shards["estimated_num_bytes"].to_pylist()), 0.0)
+        num_pilot = min(num_pilot_sources, planned.num_rows)
+        if num_pilot:
+            estimate = run_pilot(target, inputs, planned, num_pilot).scaled(planned.num_rows)
+        dropped = len(draft.dropped_shards) if draft else 0
+        known = base.tables.parts["source_key"]
+        return PlanReport(
+            dataset=target.store.uri,
+            task=target.recipe.task.name,
+            base_version=base.version,
+            num_sources=inventory.sources.num_rows + inventory.rejected.num_rows,
+            num_new_sources=inventory.sources.num_rows
+            - int(pc.sum(pc.is_in(inventory.sources["source_key"], value_set=known)).as_py() or 0),
+            num_planned_sources=planned.num_rows,
+            num_rejected=inventory.rejected.num_rows,
+            num_skipped_markers=inventory.num_skipped_markers,
+            num_shards_to_make=len(shards),
+            num_shards_kept=base.tables.shards.num_rows - dropped,
+            num_shards_replanned=dropped,
+            num_pilot_sources=num_pilot,
+            estimated_num_examples=estimate.num_examples,
+            estimated_num_bytes=estimate.num_bytes,
+            estimated_cpu_hours=round(estimate.cpu_seconds / 3600, 4),
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _request(self, outputs: Sequence[Output], inventory: Inventory, inputs: Store) -> Request:
+        return Request(
+            outputs=outputs,
+            take_inventory=lambda: inventory,
+            hash_sources=lambda sources: hash_sources(inputs, sources),
+            make_assets=lambda target, listed: _make_assets(target, inputs, listed),
+            run=self.settings.run,
+            replan=self.replan,
+            rebuild=self.rebuild,
+        )
+
+    def _recipe(self, task_class: discover.TaskClass, task: Any, group_csv: bytes | None) -> Recipe:
+        settings = self.settings
+        return Recipe(
+            task=TaskRecipe(
+                name=task_class.name(),
+                version=task_class.version,
+                source_sha256=discover.source_sha256(task_class),
+                settings=discover.settings_of(task),
+            ),
+            seed=settings.seed,
+            val_fraction=settings.val_fraction,
+            group_by=None if group_csv is not None else settings.group_by,
+            group_csv_sha256=hashlib.sha256(group_csv).hexdigest() if group_csv is not None else None,
+            column=settings.column,
+            include=settings.include,
+            limits=settings.limits,
+            decode=settings.decode,
+            shard=settings.shard,
+        )
+
+
+class Silent:
+    """Progress that says nothing."""
+
+    def phase(self, text: str) -> None:
+        """Say nothing."""
+
+    def planned(self, num_shards: int, num_done: int, num_sources: int) -> None:
+        """Say nothing."""
+
+    def shard_done(self, row: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+
+def _report(target: Target, done: Finished, seconds: float, ray_start_seconds: float) -> MaterializeReport:
+    counts, tally = done.manifest.counts, done.tally
+    return MaterializeReport(
+        dataset=target.store.uri,
+        task=done.manifest.task,
+        version=done.manifest.version,
+        published=bool(tally.published),
+        fingerprint=done.manifest.fingerprint,
+        num_sources=counts.num_sources,
+        num_used=counts.num_used,
+        num_filtered=counts.num_filtered,
+        num_rejected=counts.num_rejected,
+        rejected_by_reason=counts.rejected_by_reason,
+        filtered_by_reason=counts.filtered_by_reason,
+        num_skipped_markers=counts.num_skipped_markers,
+        num_shards=counts.num_shards,
+        num_made_shards=tally.num_shards_made,
+        num_skipped_shards=tally.num_skipped_shards,
+        num_examples=counts.num_examples,
+        num_bytes_in=tally.num_bytes_in,
+        num_bytes_out=counts.num_bytes,
+        seconds=round(seconds, 3),
+        ray_start_seconds=round(ray_start_seconds, 3),
+        cpu_seconds=round(tally.cpu_seconds, 3),
+        peak_worker_rss_bytes=tally.peak_worker_rss_bytes,
+    )
+
+
+def _group_csv(group_by: str | None) -> bytes | None:
+    """Return the csv that `group_by` names, or None where it is a regular expression."""
+    if group_by is None or not group_by.endswith(".csv"):
+        return None
+    path = Path(group_by)
+    if not path.is_file():
+        raise ConfigError(f"`--group-by {group_by}`: there is no such file.")
+    return path.read_bytes()
+
+
+def _check_writable(targets: Sequence[Target]) -> None:
+    """Fail now, not after the work, where a dataset's place cannot be written."""
+    for target in targets:
+        target.store.put("_leases/writable", b"")
+
+
+def _make_assets(target: Target, inputs: Store, inventory: Inventory) -> Mapping[str, bytes]:
+    recipe = target.recipe
+    with Fence(recipe.limits, recipe.decode) as fence:
+        return target.task.make_assets(lambda: sample_items(target.task, inputs, inventory.sources, fence))

@@ -1,0 +1,122 @@
+"""Reports as people read them: plan, materialize, show, rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .output import console, format_bytes, format_seconds, print_pairs, print_table
+from .reading import Rejects, Shown
+
+
+def print_plans(reports: Sequence[Any]) -> None:
+    """Print what materialize would do."""
+    for report in reports:
+        if not report.num_shards_to_make:
+            print_pairs(f"{report.dataset}: nothing to do", [("version", str(report.base_version))])
+            continue
+        estimate = "pilot of " + str(report.num_pilot_sources) if report.num_pilot_sources else "constants"
+        print_pairs(
+            f"{report.task} -> {report.dataset}",
+            [
+                ("sources", f"{report.num_sources:,} ({report.num_planned_sources:,} to do)"),
+                ("new", f"{report.num_new_sources:,}"),
+                ("shards to make", f"{report.num_shards_to_make:,}"),
+                ("shards kept", f"{report.num_shards_kept:,}"),
+                ("shards planned again", f"{report.num_shards_replanned:,}"),
+                ("examples", f"about {report.estimated_num_examples:,} ({estimate})"),
+                ("bytes out", f"about {format_bytes(report.estimated_num_bytes)}"),
+                ("CPU", f"about {report.estimated_cpu_hours:.2f} hours"),
+                *([("rejected at listing", f"{report.num_rejected:,}")] if report.num_rejected else []),
+            ],
+        )
+
+
+def print_reports(reports: Sequence[Any]) -> None:
+    """Print what materialize did."""
+    for report in reports:
+        if not report.published:
+            print_pairs(
+                f"{report.dataset}: nothing new, version {report.version} stands",
+                [("examples", f"{report.num_examples:,}"), ("took", format_seconds(report.seconds))],
+            )
+            continue
+        rate = report.num_examples / report.seconds if report.seconds else 0.0
+        print_pairs(
+            f"{report.dataset}: version {report.version} published",
+            [
+                ("sources", _sources(report)),
+                ("examples", f"{report.num_examples:,} in {report.num_shards} shards"),
+                ("bytes", f"{format_bytes(report.num_bytes_out)} out, {format_bytes(report.num_bytes_in)} read"),
+                ("took", f"{format_seconds(report.seconds)} ({rate:,.0f} examples/s), CPU {report.cpu_seconds:.1f} s"),
+                ("peak worker memory", format_bytes(report.peak_worker_rss_bytes)),
+                ("fingerprint", report.fingerprint[:16]),
+                *_reasons("filtered", report.filtered_by_reason),
+                *_reasons("rejected", report.rejected_by_reason),
+            ],
+        )
+        _print_next(report.dataset, report.num_rejected)
+
+
+def print_shown(shown: Shown) -> None:
+    """Print one version of a dataset."""
+    counts = shown.counts
+    print_pairs(
+        f"{shown.dataset}: {shown.task}, version {shown.version} of {len(shown.versions)}",
+        [
+            ("sources", _sources(counts)),
+            ("examples", f"{counts.num_examples:,} in {counts.num_shards} shards, {format_bytes(counts.num_bytes)}"),
+            ("made from", shown.input),
+            ("objective", shown.objective),
+            ("settings", ", ".join(f"{name}={value}" for name, value in shown.settings.items())),
+            ("fingerprint", shown.fingerprint),
+            *_reasons("filtered", counts.filtered_by_reason),
+            *_reasons("rejected", counts.rejected_by_reason),
+        ],
+    )
+    rows = [
+        [name, f"{split.num_examples:,}", str(split.num_shards), format_bytes(split.num_bytes)]
+        for name, split in shown.splits.items()
+    ]
+    print_table(["split", "examples", "shards", "bytes"], rows)
+    columns = [
+        [column["name"], column.get("dtype") or column["kind"], column["role"], column.get("doc", "")]
+        for column in shown.columns
+    ]
+    print_table(["column", "type", "role", "meaning"], columns)
+
+
+def print_rejects(listed: Rejects) -> None:
+    """Print the dead letters of a version."""
+    share = listed.num_rejected / max(1, listed.num_sources)
+    out = console()
+    out.print(
+        f"{listed.num_rejected} of {listed.num_sources:,} sources rejected ({share:.2%}), "
+        f"{listed.num_transient} of them transient (the next run tries those again)"
+    )
+    if listed.by_reason:
+        print_table(["reason", "sources"], [[name, str(number)] for name, number in listed.by_reason.items()])
+        rows = [[reject.source_key, reject.stage, reject.reason, reject.message] for reject in listed.rejects[:100]]
+        print_table(["source", "stage", "reason", "message"], rows)
+        if len(listed.rejects) > 100:
+            out.print(f"... and {len(listed.rejects) - 100} more; --json lists all")
+
+
+def _sources(counts: Any) -> str:
+    return (
+        f"{counts.num_sources:,} = {counts.num_used:,} used + {counts.num_filtered:,} filtered "
+        f"+ {counts.num_rejected:,} rejected"
+    )
+
+
+def _reasons(name: str, by_reason: Mapping[str, int]) -> list[tuple[str, str]]:
+    if not by_reason:
+        return []
+    return [(name, ", ".join(f"{number:,} {reason}" for reason, number in by_reason.items()))]
+
+
+def _print_next(dataset: str, num_rejected: int) -> None:
+    out = console()
+    out.print(f"  look     unlabeled show {dataset}", markup=False)
+    if num_rejected:
+        out.print(f"  rejects  unlabeled rejects {dataset}", markup=False)

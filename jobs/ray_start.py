@@ -1,0 +1,55 @@
+"""Where a command's Ray is: the cluster of `--address`, the surrounding one inside a job, or a local one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+from ..pipeline.config import RunSettings
+from ..pipeline.errors import UnlabeledError
+
+#: Receipts are all that passes through the object store; Ray asks for at least 75 MiB.
+_OBJECT_STORE_BYTES = 80 * 2**20
+
+
+@contextlib.contextmanager
+def started_ray(run: RunSettings) -> Iterator[int]:
+    """Connect to a cluster or start a local Ray, and yield the number of CPU slots.
+
+    Raises:
+        UnlabeledError: no cluster answers at `run.address`.
+    """
+    # Set before Ray is imported: it reads them once.
+    os.environ.setdefault("RAY_task_oom_retries", "2")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    address = run.address or os.environ.get("RAY_ADDRESS")
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if ray.is_initialized():
+        yield int(ray.cluster_resources().get("CPU", 1))
+        return
+    old_umask = os.umask(0o077)  # ray.init may write ~/.ray/auth_token
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            ray.init(
+                num_cpus=run.num_cpus,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=run.dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        where = f"at {address}" if address else "on this machine"
+        raise UnlabeledError(f"no Ray {where}: {error}") from error
+    finally:
+        os.umask(old_umask)
+    try:
+        yield int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        ray.shutdown()

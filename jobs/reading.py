@@ -1,0 +1,169 @@
+"""What is read back from a dataset, as typed calls: `tasks`, `show`, `rejects`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from ..pipeline import discover
+from ..pipeline.manifest import Counts, SplitCounts, files_of, load_tables, require_manifest, versions
+from ..pipeline.storage import Store, StoreOptions
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class SettingInfo(_Report):
+    """One setting of a task."""
+
+    name: str
+    default: Any
+    unit: str
+    doc: str
+
+
+class TaskInfo(_Report):
+    """One pretext task."""
+
+    name: str
+    version: str
+    modality: str
+    objective: str
+    summary: str
+    paper: str
+    settings: list[SettingInfo]
+
+
+class Shown(_Report):
+    """One version of a dataset."""
+
+    dataset: str
+    version: int
+    versions: list[int]
+    fingerprint: str
+    task: str
+    modality: str
+    objective: str
+    settings: dict[str, Any]
+    seed: int
+    input: str
+    counts: Counts
+    splits: dict[str, SplitCounts]
+    columns: list[dict[str, Any]]
+    files: dict[str, list[str]]
+
+
+class RejectInfo(_Report):
+    """One source that was rejected."""
+
+    source_key: str
+    stage: str
+    reason: str
+    is_permanent: bool
+    message: str
+    offset_bytes: int | None
+    attempt: int
+
+
+class Rejects(_Report):
+    """The dead letters of a version."""
+
+    dataset: str
+    version: int
+    num_sources: int
+    num_rejected: int
+    num_transient: int
+    by_reason: dict[str, int]
+    rejects: list[RejectInfo]
+
+
+def tasks() -> list[TaskInfo]:
+    """Return all built-in pretext tasks with their settings, by name."""
+    return [task_info(discover.find_task(name)) for name in discover.task_names()]
+
+
+def task_info(task: discover.TaskClass) -> TaskInfo:
+    """Return what there is to know of one task."""
+    settings = [
+        SettingInfo(
+            name=field.name,
+            default=list(field.default) if isinstance(field.default, tuple) else field.default,
+            unit=field.metadata.get("unit", ""),
+            doc=field.metadata.get("doc", ""),
+        )
+        for field in dataclasses.fields(task)
+        if field.init
+    ]
+    return TaskInfo(
+        name=task.name(),
+        version=task.version,
+        modality=str(task.modality),
+        objective=str(task.objective),
+        summary=(task.__doc__ or "").strip().splitlines()[0],
+        paper=task.paper,
+        settings=settings,
+    )
+
+
+def show(dataset: str, *, version: int | None = None, store_options: StoreOptions | None = None) -> Shown:
+    """Return one version of a dataset, the newest unless `version` is given.
+
+    Raises:
+        NotFound: nothing is published there.
+    """
+    store = Store.open(dataset, store_options)
+    manifest = require_manifest(store, version)
+    tables = load_tables(store, manifest, "shards")
+    return Shown(
+        dataset=store.uri,
+        version=manifest.version,
+        versions=versions(store),
+        fingerprint=manifest.fingerprint,
+        task=manifest.task,
+        modality=manifest.modality,
+        objective=manifest.objective,
+        settings=manifest.recipe.task.settings,
+        seed=manifest.recipe.seed,
+        input=manifest.input_uri,
+        counts=manifest.counts,
+        splits=manifest.splits,
+        columns=manifest.features,
+        files={split: [store.describe(key) for key in files_of(tables, split)] for split in ("train", "val")},
+    )
+
+
+def rejects(dataset: str, *, version: int | None = None, store_options: StoreOptions | None = None) -> Rejects:
+    """Return the rejects of a version, the newest unless `version` is given, by reason and key.
+
+    Raises:
+        NotFound: nothing is published there.
+    """
+    store = Store.open(dataset, store_options)
+    manifest = require_manifest(store, version)
+    table = load_tables(store, manifest, "rejects").rejects
+    table = table.sort_by([("reason", "ascending"), ("source_key", "ascending")])
+    listed = [
+        RejectInfo(
+            source_key=row["source_key"],
+            stage=row["stage"],
+            reason=row["reason"],
+            is_permanent=row["is_permanent"],
+            message=row["message"],
+            offset_bytes=row["error_offset_bytes"] if row["error_offset_bytes"] >= 0 else None,
+            attempt=row["attempt"],
+        )
+        for row in table.to_pylist()
+    ]
+    return Rejects(
+        dataset=store.uri,
+        version=manifest.version,
+        num_sources=manifest.counts.num_sources,
+        num_rejected=manifest.counts.num_rejected,
+        num_transient=int(pc.sum(pc.invert(table["is_permanent"])).as_py() or 0),
+        by_reason=manifest.counts.rejected_by_reason,
+        rejects=listed,
+    )

@@ -1,0 +1,111 @@
+"""Example values to the bytes that stand in a shard: every label of a task goes through the same encoder."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from .features import Feature, Features
+
+JPEG_QUALITY = 95
+
+_Cell = dict[str, bytes | None]
+
+
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [height, width, 3] as a JPEG of quality 95 without chroma subsampling (4:4:4), no metadata."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [height, width, 3] as a PNG, no metadata."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def encode_flac(samples: NDArray[np.float32], sample_rate_hz: int) -> bytes:
+    """Return float32 [num_samples] in [-1, 1] as 16-bit FLAC; rounds half to even, full scale clips at 32767."""
+    import soundfile
+
+    pcm = np.clip(np.rint(samples * np.float32(32768.0)), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_still(data: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a stored JPEG or PNG cell: uint8 [height, width, 3]."""
+    with PillowImage.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def decode_flac(data: bytes) -> NDArray[np.float32]:
+    """Return the samples of a stored FLAC cell: float32 [num_samples] in [-1, 1)."""
+    import soundfile
+
+    samples, _ = soundfile.read(io.BytesIO(data), dtype="int16")
+    decoded: NDArray[np.float32] = samples.astype(np.float32) / np.float32(32768.0)
+    return decoded
+
+
+def cell_encoder(feature: Feature) -> Callable[[Any], Any]:
+    """Return the function that turns one example value of `feature` into what its Arrow column takes."""
+    leaf = _leaf_encoder(feature)
+    for _ in feature.shape:
+        leaf = _listed(leaf)
+    return leaf
+
+
+def encode_values(features: Features, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an example's values as Arrow cells, column by column."""
+    return {name: cell_encoder(feature)(values[name]) for name, feature in features}
+
+
+def decode_cell(feature: Feature, cell: Any) -> Any:
+    """Return a stored cell as the value that the task gave: the inverse of `cell_encoder` up to the encoder's loss."""
+    if cell is None:
+        return None
+    return _decode(feature, len(feature.shape), cell)
+
+
+def _decode(feature: Feature, depth: int, cell: Any) -> Any:
+    if depth:
+        return [_decode(feature, depth - 1, entry) for entry in cell]
+    if feature.kind == "image":
+        return decode_still(cell["bytes"])
+    if feature.kind == "audio":
+        return decode_flac(cell["bytes"])
+    if feature.kind == "box":
+        return tuple(cell[name] for name in ("x", "y", "w", "h"))
+    return cell
+
+
+def _listed(leaf: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda values: [leaf(entry) for entry in values]
+
+
+def _leaf_encoder(feature: Feature) -> Callable[[Any], Any]:
+    if feature.kind == "image":
+        encode = encode_jpeg if feature.encoding == "jpeg" else encode_png
+        return lambda pixels: _media(encode(pixels))
+    if feature.kind == "audio":
+        return lambda samples: _media(encode_flac(samples, feature.sample_rate_hz))
+    if feature.kind == "box":
+        return lambda box: dict(zip(("x", "y", "w", "h"), map(int, box), strict=True))
+    return _plain
+
+
+def _media(data: bytes) -> _Cell:
+    return {"bytes": data, "path": None}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,173 @@
+"""What a new inventory means for a dataset that stands: which sources are new, changed, gone, or to be tried again.
+
+An etag is a hint only: same etag and size count as unchanged; anything else is hashed before it counts as changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .plan import MAX_ATTEMPTS
+
+#: Returns the sha256 of the sources in a table (inventory columns), by source_key; a key that is gone is left out.
+Hasher = Callable[[pa.Table], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How an inventory differs from a base version.
+
+    new: inventory rows to plan from scratch, with `attempt` (0 for sources never seen).
+    removed_keys: parts of the base that the next version drops, because they are gone or planned anew.
+    replanned: shard_id -> inventory rows that remain of it, with `content_version`; empty where nothing remains.
+    checked: rows whose etag is new but whose content is the same: source_key, etag, num_bytes, sha256.
+    """
+
+    new: pa.Table
+    removed_keys: list[str]
+    replanned: Mapping[str, pa.Table]
+    checked: pa.Table
+
+    @property
+    def is_empty(self) -> bool:
+        """True where the next version would equal the base."""
+        return self.new.num_rows == 0 and not self.removed_keys and not self.replanned
+
+
+CHECKED_SCHEMA = pa.schema(
+    [
+        pa.field("source_key", pa.string()),
+        pa.field("etag", pa.string()),
+        pa.field("num_bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+    ]
+)
+
+
+def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sources: Hasher) -> Changes:
+    """Return how `sources` (inventory columns) differ from the parts of a base version.
+
+    Args:
+        sources: what is listed now.
+        base_parts: the base's parts table; settled ones (no shard) are compared like the rest.
+        checked: etags that earlier runs found to be of unchanged content (CHECKED_SCHEMA).
+        hash_sources: reads and hashes sources whose etag or size is new.
+    """
+    place = _index_in(sources["source_key"], base_parts["source_key"])
+    known = np.flatnonzero(place >= 0)
+    is_same = _same_hint(sources.take(known), base_parts.take(place[known]), checked)
+    doubtful = known[~is_same]
+    changed_rows, fresh = _really_changed(sources, base_parts, place, doubtful, hash_sources)
+    gone = np.flatnonzero(_index_in(base_parts["source_key"], sources["source_key"]) < 0)
+
+    used = np.array(base_parts["status"].to_pylist(), dtype=object) == "used"
+    changed_parts = place[changed_rows]
+    retried = _retried(base_parts, set(changed_parts.tolist()) | set(gone.tolist()))
+    touched = [part for part in [*changed_parts.tolist(), *gone.tolist()] if used[part]]
+    shard_ids = base_parts["shard_id"].to_pylist()
+    dropped_shards = {shard_ids[part] for part in touched}
+    quiet = [part for part in [*changed_parts.tolist(), *gone.tolist()] if not used[part]]
+
+    source_of_part = np.full(base_parts.num_rows, -1)
+    source_of_part[place[known]] = known
+    versions = {int(place[row]): digest for row, digest in fresh.items() if row in set(changed_rows.tolist())}
+    anew = [part for part in [*quiet, *retried.tolist()] if source_of_part[part] >= 0]
+    keys = base_parts["source_key"].to_pylist()
+    return Changes(
+        new=_new_sources(sources, base_parts, np.flatnonzero(place < 0), source_of_part, anew, versions),
+        removed_keys=sorted(keys[part] for part in [*quiet, *retried.tolist()]),
+        replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions),
+        checked=_checked(sources, doubtful, set(changed_rows.tolist()), fresh),
+    )
+
+
+def _index_in(keys: pa.ChunkedArray, known: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return where each key stands in `known`, -1 where it does not."""
+    index = pc.fill_null(pc.index_in(keys, value_set=known), -1)
+    return np.asarray(index.to_numpy(), np.int64)
+
+
+def _same_hint(sources: pa.Table, parts: pa.Table, checked: pa.Table) -> NDArray[np.bool_]:
+    same_size = pc.equal(sources["num_bytes"], parts["num_bytes"])
+    same = pc.and_(same_size, pc.equal(sources["etag"], parts["etag"]))
+    # A rejected source has no sha256 to compare with; only its hint can say that it is the same.
+    seen = set(zip(*(checked[name].to_pylist() for name in CHECKED_SCHEMA.names), strict=True))
+    listed = zip(
+        *(sources[name].to_pylist() for name in ("source_key", "etag", "num_bytes")),
+        parts["sha256"].to_pylist(),
+        strict=True,
+    )
+    was_checked = np.array([row in seen for row in listed], bool) if seen else np.zeros(sources.num_rows, bool)
+    is_same: NDArray[np.bool_] = same.to_numpy() | was_checked
+    return is_same
+
+
+def _really_changed(
+    sources: pa.Table, parts: pa.Table, place: NDArray[np.int64], doubtful: NDArray[np.int64], hash_sources: Hasher
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Return (rows of `sources` whose content differs from the base, row -> sha256 as read now)."""
+    if not len(doubtful):
+        return doubtful, {}
+    digests = hash_sources(sources.take(doubtful))
+    keys = sources["source_key"].take(doubtful).to_pylist()
+    fresh = {int(row): digests.get(key, "") for row, key in zip(doubtful, keys, strict=True)}
+    recorded = parts["sha256"].take(place[doubtful]).to_pylist()
+    differs = [not old or fresh[int(row)] != old for row, old in zip(doubtful, recorded, strict=True)]
+    return doubtful[np.array(differs, bool)], fresh
+
+
+def _retried(parts: pa.Table, excluded: set[int]) -> NDArray[np.int64]:
+    """Return the parts whose reject was transient and that have tries left."""
+    wanted = pc.and_(pc.equal(parts["status"], "rejected"), pc.invert(parts["is_permanent"]))
+    wanted = pc.and_(wanted, pc.less(parts["attempt"], MAX_ATTEMPTS - 1))
+    rows = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
+    return np.array([row for row in rows if row not in excluded], np.int64)
+
+
+def _new_sources(
+    sources: pa.Table,
+    parts: pa.Table,
+    never_seen: NDArray[np.int64],
+    source_of_part: NDArray[np.int64],
+    anew: list[int],
+    versions: Mapping[int, str],
+) -> pa.Table:
+    """Return the rows of `sources` to plan from scratch: never seen, or of parts that gave no rows."""
+    attempts = parts["attempt"].to_pylist()
+    # A changed object starts over; one that is tried again counts on.
+    again = [0 if part in versions else attempts[part] + 1 for part in anew]
+    rows = np.concatenate([never_seen, source_of_part[anew] if anew else np.array([], np.int64)])
+    table = sources.take(rows)
+    content = [""] * len(never_seen) + [versions.get(part, "") for part in anew]
+    table = table.append_column("content_version", pa.array(content, pa.string()))
+    return table.append_column("attempt", pa.array([0] * len(never_seen) + again, pa.int32()))
+
+
+def _remains(
+    sources: pa.Table,
+    parts: pa.Table,
+    dropped_shards: set[str],
+    source_of_part: NDArray[np.int64],
+    versions: Mapping[int, str],
+) -> dict[str, pa.Table]:
+    remains = {}
+    content_versions = parts["content_version"].to_pylist()
+    for shard in sorted(dropped_shards):
+        mine = np.flatnonzero(pc.equal(parts["shard_id"], shard).to_numpy(zero_copy_only=False))
+        mine = np.array([part for part in mine if source_of_part[part] >= 0], np.int64)
+        content = [versions.get(int(part), content_versions[part]) for part in mine]
+        table = sources.take(source_of_part[mine])
+        remains[shard] = table.append_column("content_version", pa.array(content, pa.string()))
+    return remains
+
+
+def _checked(sources: pa.Table, doubtful: NDArray[np.int64], changed: set[int], fresh: Mapping[int, str]) -> pa.Table:
+    rows = [int(row) for row in doubtful if int(row) not in changed]
+    table = sources.take(np.array(rows, np.int64)).select(["source_key", "etag", "num_bytes"])
+    return table.append_column("sha256", pa.array([fresh[row] for row in rows], pa.string())).cast(CHECKED_SCHEMA)

@@ -1,0 +1,270 @@
+"""The plan of a run: which sources go into which shard. A pure function of the inventory, the recipe and the base.
+
+Sources stand in the order of sha256(unit), so that a shard is a fair sample; shards are cut by weight at the same
+relative places for every task (a power of two of them), so that several tasks over one input share their decodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from .config import FORMAT_VERSION, Recipe, ShardSettings
+from .groups import SPLITS, GroupOf, splits_of
+from .rng import canonical_json, sha256_hex
+from .task import PretextTask
+
+#: How often a source whose reject is transient is tried again by later runs before that counts as its fate.
+MAX_ATTEMPTS = 3
+
+#: One row a part, in the order in which a shard reads them.
+PART_FIELDS = [
+    pa.field("source_key", pa.string()),
+    pa.field("group_id", pa.string()),
+    # "" for content as first read; the sha256 that is expected where an object has changed since.
+    pa.field("content_version", pa.string()),
+    # Bounds of the part in microseconds or bytes; (0, -1) is the whole source.
+    pa.field("start", pa.int64()),
+    pa.field("end", pa.int64()),
+    # Decoded for partners only; gives no examples.
+    pa.field("is_context", pa.bool_()),
+    pa.field("num_bytes", pa.int64()),
+    pa.field("etag", pa.string()),
+    pa.field("object_key", pa.string()),
+    pa.field("offset_bytes", pa.int64()),
+    pa.field("row_group", pa.int32()),
+    pa.field("row", pa.int64()),
+    pa.field("unit", pa.string()),
+]
+PARTS_SCHEMA = pa.schema([pa.field("shard_index", pa.int32()), *PART_FIELDS])
+SHARDS_SCHEMA = pa.schema(
+    [
+        pa.field("shard_id", pa.string()),
+        pa.field("generation", pa.int32()),
+        pa.field("ordinal", pa.int32()),
+        pa.field("split", pa.string()),
+        pa.field("attempt", pa.int32()),
+        pa.field("num_parts", pa.int32()),
+        pa.field("estimated_num_bytes", pa.int64()),
+    ]
+)
+IDENTITY_COLUMNS = ("source_key", "content_version", "group_id", "start", "end", "is_context")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Planned shards and their parts: `shards` has SHARDS_SCHEMA, `parts` PARTS_SCHEMA sorted by shard_index."""
+
+    shards: pa.Table
+    parts: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.shards.num_rows)
+
+    def parts_of(self, shard_index: int) -> pa.Table:
+        """Return the parts of one shard, in reading order."""
+        column = self.parts["shard_index"].combine_chunks().to_numpy()
+        start, end = np.searchsorted(column, [shard_index, shard_index + 1])
+        return self.parts.slice(int(start), int(end - start))
+
+    @classmethod
+    def concat(cls, many: Iterable[Shards]) -> Shards:
+        """Return all shards in one, renumbered in order."""
+        shards, parts, offset = [SHARDS_SCHEMA.empty_table()], [PARTS_SCHEMA.empty_table()], 0
+        for one in many:
+            index = pc.add(one.parts["shard_index"], pa.scalar(offset, pa.int32()))
+            parts.append(one.parts.set_column(0, "shard_index", index))
+            shards.append(one.shards)
+            offset += len(one)
+        return cls(pa.concat_tables(shards).combine_chunks(), pa.concat_tables(parts).combine_chunks())
+
+
+def weight_of(modality: str, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each source's weight, int64: what shards are cut by; depends on the kind of media, never on the task."""
+    if modality == "image":
+        return np.ones_like(num_bytes)
+    return np.minimum(num_bytes, 64 * 2**20) + 16 * 2**10
+
+
+def pack(
+    sources: pa.Table, task: PretextTask[Any], recipe: Recipe, group_of: GroupOf, *, generation: int, attempt: int = 0
+) -> Shards:
+    """Return shards for new `sources` (inventory columns), without ids; an empty table gives none."""
+    if sources.num_rows == 0:
+        return Shards.concat([])
+    sources = in_plan_order(sources)
+    groups = np.array([group_of(key) for key in sources["source_key"].to_pylist()], dtype=object)
+    splits = np.array(splits_of(list(groups), recipe.val_fraction, recipe.seed))
+    num_bytes = sources["num_bytes"].to_numpy()
+    weight = weight_of(task.modality, num_bytes)
+    estimate = np.array([task.estimate_num_bytes(size) for size in num_bytes.tolist()], np.int64)
+    total = int(estimate.sum())
+    num_shards = _power_of_two(_wanted_shards(recipe.shard, total))
+    packed = []
+    for split in SPLITS:
+        rows = np.flatnonzero(splits == split)
+        if len(rows):
+            share = int(estimate[rows].sum()) / max(1, total)
+            cut = _cut(weight[rows], _power_of_two(max(1, round(num_shards * share))))
+            packed.append(_shards(sources.take(rows), groups[rows], cut, estimate[rows], (split, generation, attempt)))
+    return Shards.concat(packed)
+
+
+def in_plan_order(sources: pa.Table) -> pa.Table:
+    """Return `sources` in the order of (sha256(unit), place in the unit, source_key): the same for every listing."""
+    units = sources["unit"].to_pylist()
+    digests: dict[str, bytes] = {}
+    for unit in units:
+        if unit not in digests:
+            digests[unit] = hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()
+    keyed = sources.append_column("_digest", pa.array([digests[unit] for unit in units], pa.binary(32)))
+    order = [(name, "ascending") for name in ("_digest", "offset_bytes", "row", "source_key")]
+    return keyed.sort_by(order).drop_columns(["_digest"])
+
+
+def with_ids(shards: Shards, recipe: Recipe, assets: Mapping[str, str]) -> Shards:
+    """Return the shards with their ids: the sha256 of everything that decides their bytes."""
+    ids = []
+    for index, (split, attempt) in enumerate(
+        zip(shards.shards["split"].to_pylist(), shards.shards["attempt"].to_pylist(), strict=True)
+    ):
+        parts = shards.parts_of(index).select(list(IDENTITY_COLUMNS))
+        ids.append(
+            shard_id(
+                recipe,
+                assets,
+                split,
+                attempt,
+                zip(*(parts[name].to_pylist() for name in IDENTITY_COLUMNS), strict=True),
+            )
+        )
+    column = SHARDS_SCHEMA.get_field_index("shard_id")
+    return Shards(shards.shards.set_column(column, "shard_id", pa.array(ids, pa.string())), shards.parts)
+
+
+def shard_id(
+    recipe: Recipe, assets: Mapping[str, str], split: str, attempt: int, parts: Iterable[tuple[Any, ...]]
+) -> str:
+    """Return the sha256 of a shard's canonical plan row; `parts` are tuples of IDENTITY_COLUMNS."""
+    row = {
+        "format_version": FORMAT_VERSION,
+        "recipe": recipe.hash,
+        "assets": dict(assets),
+        "split": split,
+        "attempt": attempt,
+        "parts": [list(part) for part in parts],
+    }
+    return sha256_hex(canonical_json(row))
+
+
+def with_context(shards: Shards, num_partners: int, lenders: pa.Table) -> Shards:
+    """Return the shards with context sources added where a shard holds too few groups for partners.
+
+    Args:
+        shards: planned shards, without ids.
+        num_partners: how many partners from other groups an example needs.
+        lenders: parts (PART_FIELDS and `split`) that may be read as context: the whole dataset's, in plan order.
+    """
+    if num_partners == 0 or len(shards) == 0:
+        return shards
+    by_split = {split: lenders.filter(pc.equal(lenders["split"], split)) for split in SPLITS}
+    added = []
+    for index, split in enumerate(shards.shards["split"].to_pylist()):
+        own = set(shards.parts_of(index)["group_id"].to_pylist())
+        added.append(_context_parts(own, num_partners, by_split[split], index))
+    # Context comes first in a shard: its offers are there when the first example wants them.
+    parts = pa.concat_tables([*added, shards.parts])
+    order = np.argsort(parts["shard_index"].to_numpy(), kind="stable")
+    return Shards(shards.shards, parts.take(order).combine_chunks())
+
+
+def _context_parts(own: set[str], num_partners: int, lenders: pa.Table, index: int) -> pa.Table:
+    missing, rows = num_partners + 1 - len(own), []
+    if missing > 0 and lenders.num_rows:
+        start = int(sha256_hex(canonical_json(sorted(own)))[:8], 16) % lenders.num_rows
+        groups = lenders["group_id"].to_pylist()
+        for step in range(lenders.num_rows):
+            row = (start + step) % lenders.num_rows
+            if groups[row] not in own:
+                own.add(groups[row])
+                rows.append(row)
+            if len(rows) == missing:
+                break
+    taken = lenders.take(np.array(rows, np.int64)).select([field.name for field in PART_FIELDS])
+    taken = taken.set_column(5, "is_context", pa.array([True] * len(rows), pa.bool_()))
+    return taken.add_column(0, PARTS_SCHEMA.field(0), pa.array([index] * len(rows), pa.int32())).cast(PARTS_SCHEMA)
+
+
+def part_rows(sources: pa.Table, groups: Iterable[str], shard_index: NDArray[np.int64]) -> pa.Table:
+    """Return `sources` (inventory columns, optionally content_version) as rows of PARTS_SCHEMA."""
+    num_rows = sources.num_rows
+    defaults: dict[str, Any] = {
+        "shard_index": shard_index,
+        "group_id": pa.array(groups, pa.string()),
+        "content_version": [""] * num_rows,
+        "start": np.zeros(num_rows, np.int64),
+        "end": np.full(num_rows, -1, np.int64),
+        "is_context": np.zeros(num_rows, bool),
+    }
+    columns = [
+        sources[field.name].combine_chunks() if field.name in sources.column_names else pa.array(defaults[field.name])
+        for field in PARTS_SCHEMA
+    ]
+    return pa.table(columns, names=PARTS_SCHEMA.names).cast(PARTS_SCHEMA)
+
+
+def _shards(
+    sources: pa.Table,
+    groups: NDArray[Any],
+    cut: NDArray[np.int64],
+    estimate: NDArray[np.int64],
+    of: tuple[str, int, int],
+) -> Shards:
+    split, generation, attempt = of
+    ordinals, first, index, counts = np.unique(cut, return_index=True, return_inverse=True, return_counts=True)
+    table = pa.table(
+        {
+            "shard_id": pa.array([""] * len(ordinals), pa.string()),
+            "generation": np.full(len(ordinals), generation, np.int32),
+            "ordinal": ordinals.astype(np.int32),
+            "split": [split] * len(ordinals),
+            "attempt": np.full(len(ordinals), attempt, np.int32),
+            "num_parts": counts.astype(np.int32),
+            "estimated_num_bytes": np.add.reduceat(estimate, first),
+        },
+        schema=SHARDS_SCHEMA,
+    )
+    return Shards(table, part_rows(sources, list(groups), index))
+
+
+def _wanted_shards(settings: ShardSettings, total_num_bytes: int) -> int:
+    at_least = -(-total_num_bytes // settings.target_num_bytes)
+    spread = min(settings.spread_num_shards, total_num_bytes // settings.spread_min_num_bytes)
+    return max(1, at_least, spread)
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _cut(weight: NDArray[np.int64], num_shards: int) -> NDArray[np.int64]:
+    """Return each source's shard, ascending: where its weight begins, as a share of the whole, times num_shards."""
+    before = np.cumsum(weight) - weight
+    # Python integers: weights of 1e9 sources times shards overflow 64 bits.
+    total = int(weight.sum())
+    if total * num_shards < 2**62:
+        return before * num_shards // total
+    return np.array([int(place) * num_shards // total for place in before], np.int64)
+
+
+def rows_by_shard(shards: Shards) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Yield (shard row, its parts) in plan order."""
+    for index, row in enumerate(shards.shards.to_pylist()):
+        yield row, shards.parts_of(index)

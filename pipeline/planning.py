@@ -1,0 +1,234 @@
+"""Planning a run of one dataset: inventory and base version in, a stored plan out (or nothing to do)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .config import Recipe
+from .errors import Stage
+from .groups import GroupOf, group_function, splits_of
+from .increment import CHECKED_SCHEMA, Changes, Hasher, compare
+from .inventory import Inventory
+from .ledger import listed_receipts, read_receipts
+from .manifest import PARTS, REJECTS, SETTLED, Manifest, Tables, create_content, parquet_bytes
+from .plan import PART_FIELDS, PARTS_SCHEMA, SHARDS_SCHEMA, Shards, pack, part_rows, with_context, with_ids
+from .plan_store import Draft, drop_parts
+from .rng import sha256_hex
+from .shard import Target
+from .storage import Store
+
+_CHECKED = "_fingerprints/checked/"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The version that a plan builds on; `manifest` is None and tables are empty for the first one.
+
+    A rebuild has a base (its number counts on) but none of its tables.
+    """
+
+    manifest: Manifest | None
+    tables: Tables
+    is_rebuild: bool = False
+
+    @property
+    def version(self) -> int:
+        """Number of the base version, 0 for none."""
+        return self.manifest.version if self.manifest else 0
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What a plan is made from besides its base.
+
+    `write` is False for a look ahead: then nothing is stored.
+    """
+
+    target: Target
+    inventory: Inventory
+    assets: Mapping[str, str]
+    hash_sources: Hasher
+    group_csv: bytes | None = None
+    write: bool = True
+
+
+def draft_plan(work: Planning, base: Base) -> Draft | None:
+    """Return the plan that takes the dataset to what the inventory lists; None where nothing is new."""
+    target, inventory, assets, hash_sources = work.target, work.inventory, work.assets, work.hash_sources
+    recipe = target.recipe
+    group_of = group_function(recipe.group_by, work.group_csv)
+    in_shards = base.tables.parts.filter(pc.not_equal(base.tables.parts["generation"], SETTLED))
+    changes = compare(inventory.sources, in_shards, read_checked(target.store), hash_sources)
+    if work.write:
+        save_checked(target.store, changes.checked)
+    settled_parts, settled_rejects = settle(inventory, recipe, group_of)
+    settled_before = base.tables.parts.filter(pc.equal(base.tables.parts["generation"], SETTLED))
+    if base.manifest and not base.is_rebuild and changes.is_empty and settled_parts.equals(settled_before):
+        return None
+    generation = (base.manifest.generation if base.manifest else 0) + 1
+    replanned, emptied = _replanned(changes, base.tables, group_of)
+    fresh = _fresh(changes.new, target, group_of, generation)
+    shards = Shards.concat([*replanned, fresh])
+    num_partners = target.task.num_partners
+    if num_partners:
+        shards = with_context(shards, num_partners, _lenders(shards, in_shards, changes))
+    shards = with_ids(shards, recipe, assets)
+    shards = _without_stale_receipts(target.store, shards, recipe, assets, hash_sources)
+    dropped = sorted({*changes.replanned, *emptied})
+    kept = drop_parts(in_shards, dropped, changes.removed_keys).num_rows
+    num_planned = shards.parts.num_rows - int(pc.sum(shards.parts["is_context"]).as_py() or 0)
+    if kept + num_planned != inventory.sources.num_rows:
+        raise AssertionError(
+            f"planning lost sources: {kept} kept + {num_planned} planned of {inventory.sources.num_rows} listed"
+        )
+    return Draft(
+        base_version=base.version,
+        generation=generation,
+        recipe=recipe,
+        assets=dict(assets),
+        input_uri=inventory.root,
+        num_skipped_markers=inventory.num_skipped_markers,
+        num_sources=inventory.sources.num_rows + settled_parts.num_rows,
+        is_rebuild=base.is_rebuild,
+        shards=shards,
+        settled_parts=settled_parts,
+        settled_rejects=settled_rejects,
+        dropped_shards=dropped,
+        removed_keys=changes.removed_keys,
+    )
+
+
+def settle(inventory: Inventory, recipe: Recipe, group_of: GroupOf) -> tuple[pa.Table, pa.Table]:
+    """Return (parts, rejects) of listed objects that no shard will hold, sorted by key."""
+    rows = sorted(inventory.rejected.to_pylist(), key=lambda row: (row["source_key"], row["message"]))
+    groups = [group_of(row["source_key"]) for row in rows]
+    splits = splits_of(groups, recipe.val_fraction, recipe.seed)
+    common = {"generation": SETTLED, "ordinal": 0, "shard_id": "", "attempt": 0, "is_permanent": True}
+    parts = [
+        {
+            **dict.fromkeys(("content_version", "sha256", "object_key", "unit"), ""),
+            **dict.fromkeys(("start", "offset_bytes", "num_examples"), 0),
+            **dict.fromkeys(("end", "row_group", "row"), -1),
+            **common,
+            "source_key": row["source_key"],
+            "group_id": group,
+            "split": split,
+            "status": "rejected",
+            "reason": row["reason"],
+            "num_bytes": row["num_bytes"],
+            "etag": row["etag"],
+        }
+        for row, group, split in zip(rows, groups, splits, strict=True)
+    ]
+    rejects = [
+        {
+            **common,
+            "source_key": row["source_key"],
+            "etag": row["etag"],
+            "stage": str(Stage.LIST),
+            "reason": row["reason"],
+            "message": row["message"],
+            "error_offset_bytes": -1,
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist(parts, PARTS), pa.Table.from_pylist(rejects, REJECTS)
+
+
+def _fresh(new: pa.Table, target: Target, group_of: GroupOf, generation: int) -> Shards:
+    """Return shards for new sources, those of one attempt together, numbered through."""
+    packed = []
+    for attempt in sorted(set(new["attempt"].to_pylist())):
+        mine = new.filter(pc.equal(new["attempt"], attempt)).drop_columns(["attempt"])
+        packed.append(pack(mine, target.task, target.recipe, group_of, generation=generation, attempt=attempt))
+    shards = Shards.concat(packed)
+    column = SHARDS_SCHEMA.get_field_index("ordinal")
+    ordinals = pa.array(np.arange(len(shards), dtype=np.int32))
+    return Shards(shards.shards.set_column(column, "ordinal", ordinals), shards.parts)
+
+
+def _replanned(changes: Changes, base: Tables, group_of: GroupOf) -> tuple[list[Shards], list[str]]:
+    """Return (what remains of shards that held changed or deleted sources, in their places; ids of emptied ones)."""
+    rows = {row["shard_id"]: row for row in base.shards.to_pylist() if row["shard_id"] in changes.replanned}
+    planned, emptied = [], []
+    for shard_id in sorted(rows, key=lambda name: (rows[name]["generation"], rows[name]["ordinal"])):
+        remains, row = changes.replanned[shard_id], rows[shard_id]
+        if remains.num_rows == 0:
+            emptied.append(shard_id)
+            continue
+        groups = [group_of(key) for key in remains["source_key"].to_pylist()]
+        parts = part_rows(remains, groups, np.zeros(remains.num_rows, np.int64))
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "shard_id": "",
+                    **{name: row[name] for name in ("generation", "ordinal", "split", "attempt")},
+                    "num_parts": remains.num_rows,
+                    "estimated_num_bytes": row["num_bytes"],
+                }
+            ],
+            SHARDS_SCHEMA,
+        )
+        planned.append(Shards(table, parts))
+    return planned, emptied
+
+
+def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes) -> pa.Table:
+    """Return all parts that may be read as context, with their split: planned ones, then those of the base."""
+    names = [field.name for field in PART_FIELDS]
+    splits = shards.shards["split"].take(shards.parts["shard_index"])
+    planned = shards.parts.select(names).append_column("split", splits)
+    used = in_shards.filter(pc.equal(in_shards["status"], "used"))
+    gone = pa.array([*changes.removed_keys, *planned["source_key"].to_pylist()], pa.string())
+    used = used.filter(pc.invert(pc.is_in(used["source_key"], value_set=gone)))
+    used = used.append_column("is_context", pa.array([True] * used.num_rows, pa.bool_()))
+    used = used.filter(pc.invert(pc.is_in(used["shard_id"], value_set=pa.array(list(changes.replanned), pa.string()))))
+    return pa.concat_tables([planned, used.select([*names, "split"])])
+
+
+def _without_stale_receipts(
+    store: Store, shards: Shards, recipe: Recipe, assets: Mapping[str, str], hash_sources: Hasher
+) -> Shards:
+    """Return the shards such that no receipt of an earlier, abandoned plan answers for content that has changed since.
+
+    A receipt that stands already was written for the content of its time. Where an etag differs from the listed one,
+    the source is hashed, and new content is named in the plan, which gives the shard another id.
+    """
+    ids = shards.shards["shard_id"].to_pylist()
+    done = sorted(set(ids) & listed_receipts(store))
+    if not done:
+        return shards
+    read_as = {outcome.source_key: outcome for receipt in read_receipts(store, done) for outcome in receipt.outcomes}
+    keys, etags = shards.parts["source_key"].to_pylist(), shards.parts["etag"].to_pylist()
+    doubtful = [row for row, key in enumerate(keys) if key in read_as and read_as[key].etag != etags[row]]
+    if not doubtful:
+        return shards
+    fresh = hash_sources(shards.parts.take(doubtful))
+    versions = shards.parts["content_version"].to_pylist()
+    for row in doubtful:
+        if fresh.get(keys[row], "") != read_as[keys[row]].sha256:
+            versions[row] = fresh.get(keys[row], "")
+    column = PARTS_SCHEMA.get_field_index("content_version")
+    parts = shards.parts.set_column(column, "content_version", pa.array(versions, pa.string()))
+    return with_ids(Shards(shards.shards, parts), recipe, assets)
+
+
+def read_checked(store: Store) -> pa.Table:
+    """Return the etags that earlier runs found to belong to unchanged content (CHECKED_SCHEMA)."""
+    keys = sorted(info.key for page in store.list(_CHECKED) for info in page)
+    tables = [pq.read_table(io.BytesIO(store.get(key))) for key in keys]
+    return pa.concat_tables([CHECKED_SCHEMA.empty_table(), *tables])
+
+
+def save_checked(store: Store, checked: pa.Table) -> None:
+    """Keep the etags in `checked`, so that the next run does not hash those objects again."""
+    if checked.num_rows:
+        data = parquet_bytes(checked)
+        create_content(store, f"{_CHECKED}{sha256_hex(data)}.parquet", data)

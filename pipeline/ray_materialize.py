@@ -1,0 +1,192 @@
+"""The Ray Data graph of materialize: shards in, receipts out. Nothing large passes through Ray's object store."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.util.annotations import RayDeprecationWarning
+
+from .config import RunSettings
+from .decode.fence import Fence
+from .errors import UnlabeledError
+from .plan_store import Chunk
+from .shard import Target
+from .storage import Store
+from .work import Job, Tools, WorkUnit, make_shards
+
+#: One process serves many tasks; its decoder is started once for each set of limits.
+_TOOLS: dict[str, Tools] = {}
+_NO_PROGRESS_SECONDS = 6 * 3600
+#: Rows that a task hands back, one a shard.
+RESULT_SCHEMA = pa.schema(
+    [
+        pa.field("target", pa.int32()),
+        pa.field("shard_id", pa.string()),
+        pa.field("num_rows", pa.int64()),
+        pa.field("num_bytes", pa.int64()),
+        pa.field("num_sources", pa.int64()),
+        pa.field("num_rejected", pa.int64()),
+        pa.field("num_bytes_in", pa.int64()),
+        pa.field("cpu_seconds", pa.float64()),
+        pa.field("peak_rss_bytes", pa.int64()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+class RemoteError(UnlabeledError):
+    """An error of the project that was raised in a worker; `kind` is its class's name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def group_units(units: Sequence[WorkUnit], num_slots: int, min_weight: int) -> list[list[WorkUnit]]:
+    """Return units grouped into tasks that shrink towards the end, so that no straggler holds the run.
+
+    Guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers 36 (1987). Each group takes
+    1 / (2 * num_slots) of what is left, but at least `min_weight`.
+    """
+    groups: list[list[WorkUnit]] = []
+    left = sum(unit.weight for unit in units)
+    group: list[WorkUnit] = []
+    wanted, taken = max(min_weight, left // (2 * num_slots)), 0
+    for unit in units:
+        group.append(unit)
+        taken += unit.weight
+        if taken >= wanted:
+            groups.append(group)
+            left -= taken
+            group, taken, wanted = [], 0, max(min_weight, left // (2 * num_slots))
+    return [*groups, group] if group else groups
+
+
+def warm_workers(targets: Sequence[Target], num_workers: int) -> list[Any]:
+    """Start workers, their imports and their decoders while the driver still lists and plans; returns at once."""
+    task = ray.remote(num_cpus=1, max_retries=0)(_warm)
+    return [task.remote(targets[0]) for _ in range(num_workers)]
+
+
+def run_units(
+    targets: Sequence[Target], units: Sequence[WorkUnit], inputs: Store, run: RunSettings, num_slots: int
+) -> Iterator[dict[str, Any]]:
+    """Make all shards on Ray and yield one row a shard (RESULT_SCHEMA) as tasks end, in no order.
+
+    Raises:
+        RemoteError: a worker met an error of the project (the store failed, a task broke its contract).
+        ray.exceptions.RayError: anything else that a worker raised.
+    """
+    if not units:
+        return
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+    total = sum(unit.weight for unit in units)
+    groups = group_units(units, num_slots, max(1, total // 512))
+    rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
+    name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset.set_name(name)
+    with warnings.catch_warnings():
+        # Deprecated for 2.64, which this release does not admit; without it Ray retries a dying task for ever.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        dataset = dataset.map_batches(
+            _named(_worker(targets, inputs), name),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            memory=run.worker_memory_bytes,
+            ray_remote_args_fn=lambda: {"max_retries": run.max_task_retries},
+        )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            if row["error"]:
+                error = json.loads(row["error"])
+                raise RemoteError(error["kind"], error["message"])
+            yield row
+
+
+def _named(function: Callable[[pa.Table], Iterator[pa.Table]], name: str) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    # The name stands on the dashboard and in the labels of Ray's metrics.
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _worker(targets: Sequence[Target], inputs: Store) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    def make(batch: pa.Table) -> Iterator[pa.Table]:
+        tools = _tools(targets[0])
+        for text in batch["jobs"].to_pylist():
+            for unit in json.loads(text):
+                jobs = [_job_from_json(job) for job in unit]
+                try:
+                    rows = [_result(jobs, receipt, tools) for receipt in make_shards(targets, jobs, inputs, tools)]
+                except UnlabeledError as error:
+                    rows = [_error_row(error)]
+                yield pa.Table.from_pylist(rows, RESULT_SCHEMA)
+
+    return make
+
+
+def _tools(target: Target) -> Tools:
+    recipe = target.recipe
+    key = recipe.limits.model_dump_json() + recipe.decode.model_dump_json()
+    if key not in _TOOLS:
+        for old in _TOOLS.values():
+            old.fence.close()
+        _TOOLS.clear()
+        _TOOLS[key] = Tools(Fence(recipe.limits, recipe.decode), Path(tempfile.gettempdir()))
+    return _TOOLS[key]
+
+
+def _warm(target: Target) -> bool:
+    _tools(target).fence.start()
+    return True
+
+
+def _result(jobs: Sequence[Job], receipt: Any, tools: Tools) -> dict[str, Any]:
+    statuses = [outcome.status for outcome in receipt.outcomes]
+    return {
+        "target": next(job.target for job in jobs if job.shard["shard_id"] == receipt.shard_id),
+        "shard_id": receipt.shard_id,
+        "num_rows": receipt.num_rows,
+        "num_bytes": receipt.num_bytes,
+        "num_sources": len(statuses),
+        "num_rejected": statuses.count("rejected"),
+        "num_bytes_in": sum(outcome.num_bytes for outcome in receipt.outcomes),
+        "cpu_seconds": receipt.stats.get("cpu_seconds", 0.0),
+        "peak_rss_bytes": peak_rss_bytes() + tools.fence.peak_rss_bytes,
+        "error": "",
+    }
+
+
+def peak_rss_bytes() -> int:
+    """Return the peak resident memory of this process, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _error_row(error: UnlabeledError) -> dict[str, Any]:
+    empty: dict[str, Any] = {field.name: 0 for field in RESULT_SCHEMA}
+    text = json.dumps({"kind": type(error).__name__, "message": str(error)})
+    return {**empty, "shard_id": "", "cpu_seconds": 0.0, "error": text}
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    return {"target": job.target, "shard_index": job.shard_index, "shard": job.shard, "chunk": job.chunk.model_dump()}
+
+
+def _job_from_json(data: dict[str, Any]) -> Job:
+    return Job(**{**data, "chunk": Chunk(**data["chunk"])})

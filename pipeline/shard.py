@@ -1,0 +1,325 @@
+"""One shard of one dataset: items in, rows out, every source accounted for, a receipt at the end.
+
+A source's rows reach the file only when the whole source is through, so a source that turns out broken half-way leaves
+nothing behind. The order of rows is the order of the plan, so the same plan gives the same bytes anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .config import Recipe
+from .errors import AlreadyExists, Filtered, Reject, RejectReason, Stage
+from .features import Features, with_envelope
+from .items import Source
+from .ledger import Outcome, Receipt, write_receipt
+from .rng import ItemRng
+from .shard_file import ShardFile, ShardFileWriter
+from .storage import Store
+from .task import Example, PartneredTask, PretextTask
+
+#: Offers of this many earlier sources are candidates for partners.
+_PARTNER_WINDOW = 64
+#: Rows of a shard that are checked against the declared features one by one; later ones by their columns' names.
+_NUM_CHECKED_ROWS = 64
+#: Items that may wait, decoded, for partners that come later in the shard.
+_MAX_WAITING = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """A dataset that is being made: where it stands and what decides its rows. Travels to the workers."""
+
+    store: Store
+    recipe: Recipe
+    task: PretextTask[Any]
+    versions: Mapping[str, str]
+
+    def features(self) -> Features:
+        """Return the columns of the dataset's rows, envelope included."""
+        return with_envelope(self.task.features())
+
+    def spec(self) -> dict[str, Any]:
+        """Return the schema metadata `unlabeled`: the same for every shard of the dataset."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "features": self.features().to_json(),
+            "objective": str(self.task.objective),
+            "batching": {"kind": self.task.batching, "bundle_size": self.task.bundle_size},
+        }
+
+
+@dataclass(slots=True)
+class SourceRows:
+    """What one source has given so far: its rows, not yet in the file, or the reason why there are none."""
+
+    part: Mapping[str, Any]
+    sha256: str
+    num_bytes: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    num_output_bytes: int = 0
+    filtered: Filtered | None = None
+    rejected: Reject | None = None
+    num_waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An item that waits for partners."""
+
+    source: SourceRows
+    item: Any
+    rng: ItemRng
+
+
+class ShardMaker:
+    """Makes one shard; fed source by source in the order of the plan.
+
+    Args:
+        target: the dataset.
+        shard: the shard's plan row (SHARDS_SCHEMA).
+        spool: folder on local disk for the file while it grows.
+    """
+
+    def __init__(self, target: Target, shard: Mapping[str, Any], spool: Path) -> None:
+        self._target = target
+        self._task = target.task
+        self._shard = shard
+        self._features = target.features()
+        self._class_names = self._task.features()["label"].classes if "label" in self._task.features() else ()
+        self._writer = ShardFileWriter(
+            spool / f"{shard['shard_id']}.parquet",
+            self._features,
+            target.spec(),
+            target.recipe.shard,
+            self._task.bundle_size,
+        )
+        self._task_columns = set(self._task.features().names)
+        self._num_checked = 0
+        self._outcomes: list[Outcome] = []
+        self._sources: deque[SourceRows] = deque()
+        self._offers: deque[tuple[str, Any]] = deque(maxlen=_PARTNER_WINDOW)
+        self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def task(self) -> PretextTask[Any]:
+        """The pretext task whose examples this shard holds."""
+        return self._task
+
+    def rng(self, source_key: str, segment: int) -> ItemRng:
+        """Return the randomness of one item."""
+        return ItemRng(self._target.recipe.seed, self._task.name(), source_key, segment)
+
+    def begin(self, part: Mapping[str, Any], sha256: str, num_bytes: int) -> SourceRows:
+        """Begin a source whose bytes have been read."""
+        return SourceRows(part, sha256, num_bytes)
+
+    def add(self, source: SourceRows, segment: int, item: Source) -> None:
+        """Make the examples of one item of the source.
+
+        Raises:
+            ConfigError: the task's example is not what its features() declare.
+        """
+        rng = self.rng(source.part["source_key"], segment)
+        if not isinstance(self._task, PartneredTask):
+            if not source.part["is_context"]:
+                self._make(source, item, rng, None)
+            return
+        self._offer(source, item, rng)
+        if not source.part["is_context"]:
+            source.num_waiting += 1
+            self._waiting.append(_Waiting(source, item, rng))
+            self._serve_waiting(at_end=False)
+
+    def filter(self, source: SourceRows, verdict: Filtered) -> None:
+        """Note why an item of the source gives no example; the first reason stands for a source without any."""
+        source.filtered = source.filtered or verdict
+
+    def end(self, source: SourceRows) -> None:
+        """End a source: its rows go to the file as soon as those of every source before it have."""
+        if not source.part["is_context"]:
+            self._sources.append(source)
+            self._drain()
+
+    def reject(self, part: Mapping[str, Any], verdict: Reject, sha256: str = "", num_bytes: int = 0) -> None:
+        """Account for a source that cannot be used; whatever it gave before is dropped."""
+        if part["is_context"]:
+            return
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.source.part is not part)
+        self._outcomes.append(
+            Outcome(
+                source_key=part["source_key"],
+                status="rejected",
+                reason=str(verdict.reason),
+                stage=str(verdict.stage),
+                message=verdict.message,
+                is_permanent=verdict.is_permanent,
+                offset_bytes=-1 if verdict.offset_bytes is None else verdict.offset_bytes,
+                sha256=sha256,
+                num_bytes=num_bytes,
+                etag=part["etag"],
+            )
+        )
+
+    def finish(self, stats: Mapping[str, float]) -> Receipt:
+        """Close the shard, put its file, then its receipt, and return the receipt that counts.
+
+        Raises:
+            StoreError: beyond the retry budget; a later attempt starts over.
+        """
+        _, _, file = self.close()
+        receipt = Receipt(
+            shard_id=self._shard["shard_id"],
+            split=self._shard["split"],
+            file="",
+            sha256="",
+            num_bytes=0,
+            num_rows=0,
+            footer_sha256="",
+            footer_num_bytes=0,
+            row_groups=(),
+            outcomes=tuple(self._outcomes),
+            versions=dict(self._target.versions),
+            stats=dict(stats),
+        )
+        if file is not None:
+            receipt = self._put(file, receipt)
+        return write_receipt(self._target.store, receipt)
+
+    def close(self) -> tuple[int, int, ShardFile | None]:
+        """Make what still waits, close the file, and return (sources used, rows, file or None without rows)."""
+        self._serve_waiting(at_end=True)
+        self._drain()
+        num_used = sum(outcome.status == "used" for outcome in self._outcomes)
+        return num_used, self._writer.num_rows, self._writer.finish()
+
+    def abort(self) -> None:
+        """Drop the file on local disk."""
+        self._writer.abort()
+
+    def _put(self, file: ShardFile, receipt: Receipt) -> Receipt:
+        key = f"data/{receipt.split}/{receipt.shard_id}-{file.sha256[:16]}.parquet"
+        try:
+            self._target.store.create_file(key, file.path)
+        except AlreadyExists:
+            # The name is the content: an attempt before us has put the same bytes.
+            pass
+        finally:
+            file.path.unlink(missing_ok=True)
+        return replace(
+            receipt,
+            file=key,
+            sha256=file.sha256,
+            num_bytes=file.num_bytes,
+            num_rows=file.num_rows,
+            footer_sha256=file.footer_sha256,
+            footer_num_bytes=file.footer_num_bytes,
+            row_groups=file.row_groups,
+        )
+
+    def _offer(self, source: SourceRows, item: Any, rng: ItemRng) -> None:
+        assert isinstance(self._task, PartneredTask)  # noqa: S101 - only called for such tasks
+        try:
+            self._offers.append((source.part["group_id"], self._task.offer(item, rng)))
+        except Filtered:
+            return
+
+    def _serve_waiting(self, *, at_end: bool) -> None:
+        """Make the examples of waiting items that have their partners, or that cannot wait any longer."""
+        while self._waiting:
+            first = self._waiting[0]
+            partners = self._partners(first)
+            if len(partners) < self._task.num_partners and not at_end and len(self._waiting) <= _MAX_WAITING:
+                return
+            self._waiting.popleft()
+            first.source.num_waiting -= 1
+            self._make(first.source, first.item, first.rng, partners)
+
+    def _partners(self, waiting: _Waiting) -> list[Any]:
+        """Return up to `num_partners` offers of other groups, drawn by key, each of another group."""
+        group = waiting.source.part["group_id"]
+        by_group = {of: offer for of, offer in self._offers if of != group}
+        order = waiting.rng.item("partners").permutation(len(by_group))[: self._task.num_partners]
+        offers = list(by_group.values())
+        return [offers[index] for index in order]
+
+    def _make(self, source: SourceRows, item: Any, rng: ItemRng, partners: Sequence[Any] | None) -> None:
+        if source.rejected is not None:
+            return
+        try:
+            if isinstance(self._task, PartneredTask):
+                made = self._task.examples(item, rng, partners or ())
+            else:
+                made = self._task.examples(item, rng)
+            for example in made:
+                cells, num_bytes = self._writer.encode(self._row(source, item, rng, example))
+                source.rows.append(cells)
+                source.num_output_bytes += num_bytes
+                if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
+                    source.rejected = _too_much(self._target.recipe.limits.max_output_bytes)
+                    source.rows.clear()
+                    return
+        except Filtered as verdict:
+            self.filter(source, verdict)
+
+    def _row(self, source: SourceRows, item: Source, rng: ItemRng, example: Example) -> dict[str, Any]:
+        values = dict(example.values)
+        if self._num_checked < _NUM_CHECKED_ROWS or values.keys() != self._task_columns:
+            self._task.features().check(values)
+            self._num_checked += 1
+        if self._class_names:
+            values["label_name"] = self._class_names[values["label"]]
+        recipe = self._target.recipe
+        values |= {
+            "example_id": rng.example_id(example.draw),
+            "task": recipe.task.name,
+            "task_version": recipe.task.version,
+            "recipe_hash": recipe.hash,
+            "source_key": source.part["source_key"],
+            "source_sha256": source.sha256,
+            "source_num_bytes": source.num_bytes,
+            "group_id": source.part["group_id"],
+            "split": self._shard["split"],
+            "segment": rng.segment,
+            "draw": example.draw,
+            "seed": recipe.seed,
+            "media_kind": item.media_kind,
+            "source_codec": item.codec,
+            "source_exif_orientation": item.exif_orientation,
+            "source_truncated": item.is_truncated,
+        }
+        return values
+
+    def _drain(self) -> None:
+        """Write the sources that are complete, in order."""
+        while self._sources and not self._sources[0].num_waiting:
+            source = self._sources.popleft()
+            if source.rejected is not None:
+                self.reject(source.part, source.rejected, source.sha256, source.num_bytes)
+                continue
+            for number, row in enumerate(source.rows, 1):
+                self._writer.append(row)
+                if number % self._task.bundle_size == 0 or number == len(source.rows):
+                    self._writer.end_bundle()
+            verdict = source.filtered or Filtered("no_examples")
+            used = bool(source.rows)
+            self._outcomes.append(
+                Outcome(
+                    source_key=source.part["source_key"],
+                    status="used" if used else "filtered",
+                    reason="" if used else verdict.reason,
+                    message="" if used else verdict.message,
+                    sha256=source.sha256,
+                    num_bytes=source.num_bytes,
+                    etag=source.part["etag"],
+                    num_examples=len(source.rows),
+                )
+            )
+
+
+def _too_much(limit_bytes: int) -> Reject:
+    return Reject(RejectReason.LIMIT_OUTPUT, f"its examples take more than {limit_bytes} bytes", stage=Stage.EXAMPLES)

@@ -1,0 +1,242 @@
+"""What a worker does: take shards of one or more datasets, read and decode each source once, finish each shard."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from .decode.fence import Fence
+from .errors import Filtered, Reject, RejectReason, Stage
+from .inventory import OpenSource, SourceReader
+from .items import ClipRequest, Video, Waveform
+from .ledger import Receipt, begin_attempt, fatal_sources, note_progress, read_receipt
+from .plan import in_plan_order
+from .plan_store import Chunk, read_parts
+from .rng import sha256_hex
+from .shard import ShardMaker, SourceRows, Target
+from .storage import Store
+from .task import Modality, PretextTask
+
+#: From this attempt on, the source at hand is noted in the store before it is touched, one small put a source.
+_CAREFUL_FROM_ATTEMPT = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to make: which dataset (place in the list of targets), its plan row, and where its parts stand."""
+
+    target: int
+    shard_index: int
+    shard: Mapping[str, Any]
+    chunk: Chunk
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """Shards that are made together: those of several datasets that hold the same sources. `weight`: their parts."""
+
+    jobs: tuple[Job, ...]
+    weight: int
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a worker process keeps between tasks: its decoder behind a fence."""
+
+    fence: Fence
+    spool: Path
+
+
+def make_shards(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: Tools) -> Iterator[Receipt]:
+    """Make the shards of `jobs` together, so that a source which several of them want is decoded once.
+
+    Shards that have a receipt already are not made again; their receipts are yielded as they are.
+
+    Raises:
+        StoreError: the store failed beyond its retry budget.
+    """
+    with tempfile.TemporaryDirectory(dir=tools.spool, prefix="unlabeled-") as folder:
+        open_jobs = []
+        for job in jobs:
+            done = read_receipt(targets[job.target].store, job.shard["shard_id"])
+            if done is None:
+                open_jobs.append(job)
+            else:
+                yield done
+        if open_jobs:
+            yield from _make(targets, open_jobs, inputs, tools.fence, Path(folder))
+
+
+def _make(
+    targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, fence: Fence, spool: Path
+) -> Iterator[Receipt]:
+    started_cpu, fence_cpu = time.process_time(), child_cpu_seconds(fence.pid)
+    makers = [ShardMaker(targets[job.target], job.shard, spool) for job in jobs]
+    parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
+    attempts = [begin_attempt(targets[job.target].store, job.shard["shard_id"]) for job in jobs]
+    careful = max(attempts) >= _CAREFUL_FROM_ATTEMPT
+    fatal = set[str]()
+    if careful:
+        for job, attempt in zip(jobs, attempts, strict=True):
+            fatal |= fatal_sources(targets[job.target].store, job.shard["shard_id"], attempt)
+    wanted = _wanted(makers, parts)
+    try:
+        with SourceReader(inputs, _union(parts)) as reader:
+            for source in reader:
+                for_makers = wanted[source.source_key]
+                if careful:
+                    for job, attempt in zip(jobs, attempts, strict=True):
+                        store = targets[job.target].store
+                        note_progress(store, job.shard["shard_id"], attempt, source.source_key)
+                if source.source_key in fatal:
+                    _reject(for_makers, _FATAL, "", 0)
+                else:
+                    decode_into(source, for_makers, fence)
+        cpu = {
+            "cpu_seconds": (time.process_time() - started_cpu + child_cpu_seconds(fence.pid) - fence_cpu) / len(makers)
+        }
+        for maker in makers:
+            yield maker.finish(cpu)
+    finally:
+        for maker in makers:
+            maker.abort()
+
+
+_FATAL = Reject(RejectReason.DECODER_CRASH, "two attempts ended with the worker's death on this source")
+
+#: Who wants a source: the shards being made, each with its own plan row of the source.
+Wanted = Sequence[tuple[ShardMaker, Mapping[str, Any]]]
+
+
+def _union(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return every source that some shard wants, once, context first (in plan order each)."""
+    if len(parts) == 1:
+        return parts[0]
+    seen: set[str] = set()
+    rows, whole = [], pa.concat_tables(parts)
+    for row, key in enumerate(whole["source_key"].to_pylist()):
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return in_plan_order(whole.take(rows))
+
+
+def _wanted(
+    makers: Sequence[ShardMaker], parts: Sequence[pa.Table]
+) -> dict[str, list[tuple[ShardMaker, Mapping[str, Any]]]]:
+    wanted: dict[str, list[tuple[ShardMaker, Mapping[str, Any]]]] = {}
+    for maker, table in zip(makers, parts, strict=True):
+        for row in table.to_pylist():
+            wanted.setdefault(row["source_key"], []).append((maker, row))
+    return wanted
+
+
+def _reject(wanted: Wanted, verdict: Reject, sha256: str, num_bytes: int) -> None:
+    for maker, part in wanted:
+        maker.reject(part, verdict, sha256, num_bytes)
+
+
+def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
+    """Read and decode one source and give its items to every shard that wants them."""
+    sha256, num_bytes = "", source.num_bytes
+    try:
+        if source.error is not None:
+            raise source.error
+        if source.data is not None:
+            sha256, num_bytes = sha256_hex(source.data), len(source.data)
+            _check_content(wanted, sha256)
+        rows = [maker.begin(part, sha256, num_bytes) for maker, part in wanted]
+        _add_items(source, wanted, rows, fence)
+    except Reject as verdict:
+        _reject(wanted, verdict, sha256, num_bytes)
+        return
+    for (maker, _), of_source in zip(wanted, rows, strict=True):
+        maker.end(of_source)
+
+
+def _check_content(wanted: Wanted, sha256: str) -> None:
+    expected = {part["content_version"] for _, part in wanted} - {""}
+    if expected - {sha256}:
+        raise Reject(RejectReason.CHANGED, "its content is not the one that was planned", stage=Stage.READ)
+
+
+def _decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
+    """Yield (segment, item) of a source whose items do not depend on the task."""
+    if modality == Modality.IMAGE:
+        yield 0, fence.image(source.bytes())
+    elif modality == Modality.AUDIO:
+        yield 0, fence.audio(source.ranged())
+    else:
+        for document in fence.documents(source.ranged(), source.source_key):
+            yield document.start_byte, document
+
+
+def items_of(task: PretextTask[Any], source: OpenSource, fence: Fence) -> Iterator[Any]:
+    """Yield a source's items for a task that looks at a sample; none where it does not decode."""
+    if source.error is not None or task.modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
+        return
+    try:
+        for _, item in _decoded(task.modality, source, fence):
+            yield item
+    except Reject:
+        return
+
+
+def _add_items(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], fence: Fence) -> None:
+    modality = wanted[0][0].task.modality
+    if modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
+        _add_video(source, wanted, rows, fence)
+        return
+    for segment, item in _decoded(modality, source, fence):
+        for (maker, _), of_source in zip(wanted, rows, strict=True):
+            maker.add(of_source, segment, item)
+
+
+def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], fence: Fence) -> None:
+    """Ask every task for the clips it wants, decode them all in one pass, and hand each its own."""
+    video = fence.video(source.ranged())
+    asked: list[Sequence[ClipRequest]] = []
+    for (maker, part), of_source in zip(wanted, rows, strict=True):
+        try:
+            asked.append(tuple(maker.task.requests(video.info, maker.rng(part["source_key"], 0))))
+        except Filtered as verdict:
+            maker.filter(of_source, verdict)
+            asked.append(())
+    clips = video.clips([request for requests in asked for request in requests])
+    sound: Waveform | None = None
+    first = 0
+    for (maker, _), of_source, requests in zip(wanted, rows, asked, strict=True):
+        mine = clips[first : first + len(requests)]
+        first += len(requests)
+        if not requests:
+            continue
+        if maker.task.modality == Modality.VIDEO_AUDIO and sound is None:
+            sound = video.audio()
+        item = Video(
+            media_kind="video",
+            codec=video.info.codec,
+            is_truncated=video.info.is_truncated,
+            info=video.info,
+            clips=mine,
+            audio=sound if maker.task.modality == Modality.VIDEO_AUDIO else None,
+        )
+        maker.add(of_source, 0, item)
+
+
+def child_cpu_seconds(pid: int | None) -> float:
+    """Return the CPU seconds that a child process has used so far; 0 where it has ended."""
+    if pid is None:
+        return 0.0
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # utime and stime are fields 14 and 15 of proc(5), counted from the process id.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
