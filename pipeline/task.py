@@ -97,8 +97,6 @@ class PretextTask(ABC, Generic[ItemT]):
     objective: ClassVar[Objective]
     #: Author, title, venue, year and, where there is one, the arXiv number.
     paper: ClassVar[str]
-    #: How many partners from other groups `examples` needs for one item (negatives); 0 for most tasks.
-    num_partners: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         """Check the settings' bounds; tasks with rules between settings extend this.
@@ -135,6 +133,11 @@ class PretextTask(ABC, Generic[ItemT]):
     def bundle_size(self) -> int:
         """Number of consecutive rows that the loader keeps as one bundle (`together`); 1 for most tasks."""
         return 1
+
+    @property
+    def num_partners(self) -> int:
+        """How many partners from other groups `examples` needs for one item (negatives); 0 for most tasks."""
+        return 0
 
     def requests(self, info: VideoInfo, rng: ItemRng) -> Sequence[ClipRequest]:
         """Return the clips that `examples` will look at (video tasks only): all of them, so that one decode serves.
