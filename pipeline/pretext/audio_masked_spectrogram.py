@@ -133,7 +133,8 @@ class AudioMaskedSpectrogram(PretextTask[Waveform]):
             "num_frames_valid": num_frames(len(clip), *self._window_and_hop),
             "num_mels_valid": self._mels_valid(item),
         }
-        if not is_same_sound(item.clip(start, min(len(clip), max(0, len(item.samples) - start))), clip):
+        is_inside = 0 <= start <= len(item.samples) - len(clip)
+        if not (is_inside and is_same_sound(item.clip(start, len(clip)), clip)):
             return valid | {"mask_bits": b""}
         return valid | {"mask_bits": pack_mask(self.mask(row["mask_seed"], *valid.values()))}
 
