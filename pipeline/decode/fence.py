@@ -9,17 +9,18 @@ a second try in a fresh child, then a (transient) Reject; the run goes on.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ..errors import Reject, RejectReason
-from ..items import Image
+from ..items import Image, Waveform
 from .bytes_source import ByteSource, MemoryBytes
 from .fence_exchange import Exchange, Lost
 from .fence_items import FencedImage
+from .fence_media import FencedVideo, waveform_of
 from .fence_process import ChildProcess
 from .fence_protocol import Answer, Message
 from .limits import DecodeOptions, Limits
@@ -58,6 +59,7 @@ class Fence:
         memory_bytes: the child's address space; by default enough for the largest picture within `limits`.
         hang_seconds: a child that computes this long for one call hangs, plus 20 s for each megabyte of the source.
             Waiting for the store does not count.
+        spool: folder for what is too long for memory; the system's temporary folder by default.
         decoders: further handlers, name to `path/to/file.py:function` or `package.module:function`.
     """
 
@@ -68,16 +70,20 @@ class Fence:
         *,
         memory_bytes: int | None = None,
         hang_seconds: float = _HANG_SECONDS,
+        spool: Path | None = None,
         decoders: Mapping[str, str] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.options = options or DecodeOptions()
         self.memory_bytes = memory_bytes or memory_bytes_for(self.limits)
+        self.spool = spool
         self._hang_seconds = hang_seconds
         self._decoders = dict(decoders or {})
         self._running: ChildProcess | None = None
         self._current: Opened | None = None
         self._peak_rss_bytes = 0
+        self._ended_cpu_seconds = 0.0
+        self._is_busy = False
         self.num_children = 0
 
     def __enter__(self) -> Self:
@@ -111,13 +117,10 @@ class Fence:
             self._peak_rss_bytes = max(self._peak_rss_bytes, self._running.peak_rss_bytes())
         return self._peak_rss_bytes
 
-    def image(self, data: bytes) -> Image:
-        """Return the picture in `data`; its pixels stay in the child, `crop` fetches only the crop.
-
-        It stays usable when the fence has gone on to other sources: it is then decoded again.
-        Raises Reject.
-        """
-        return FencedImage(self, self.open("image", data, max_bytes=self.limits.max_image_bytes))
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the children of this fence have used."""
+        return self._ended_cpu_seconds + (self._running.cpu_seconds() if self._running else 0.0)
 
     def open(self, function: str, data: ByteSource | bytes, *, max_bytes: int | None = None, **args: Any) -> Opened:
         """Let the handler `function` open a source; `ask` then works on what it keeps. Raises Reject."""
@@ -133,9 +136,7 @@ class Fence:
         """
 
         def attempt() -> Answer:
-            if self._current is not opened or not self._is_running():
-                self._open(opened)
-            return _only_answer(self._exchange(opened, function, args, is_new=False))
+            return _only_answer(self._items(opened, function, args, is_new=False))
 
         return self._twice(attempt)
 
@@ -145,32 +146,59 @@ class Fence:
         self._check_bytes(opened.source, None)
         return self._twice(lambda: self._open(opened))
 
-    def stream(self, function: str, data: ByteSource | bytes, **args: Any) -> Generator[Answer, None, Answer]:
+    def stream(self, function: str, data: ByteSource | bytes | Opened, **args: Any) -> Generator[Answer, None, Answer]:
         """Yield the items that the handler `function` makes of a source; the generator returns its last answer.
 
-        A child that is lost on the way is replaced once: what was yielded before is then skipped.
-        Raises Reject.
+        Given what `open` returned, it works on what is kept of that. A child that is lost on the way is replaced
+        once: what was yielded before is then skipped. Raises Reject.
         """
-        opened = Opened(function, _as_source(data), args)
+        is_new = not isinstance(data, Opened)
+        opened = data if isinstance(data, Opened) else Opened(function, _as_source(data), args)
         self._check_bytes(opened.source, None)
         num_yielded = 0
         for is_last_try in (False, True):
-            items = self._exchange(opened, function, args, is_new=True)
+            items = _Items(self._items(opened, function, args, is_new=is_new))
             try:
-                for position in itertools.count():
-                    try:
-                        item = next(items)
-                    except StopIteration as stop:
-                        return _as_answer(stop.value)
-                    if position == num_yielded:
-                        num_yielded += 1
-                        yield item
+                with contextlib.closing(iter(items)) as running:
+                    for position, item in enumerate(running):
+                        if position == num_yielded:
+                            num_yielded += 1
+                            yield item
             except Lost as lost:
                 if is_last_try:
                     raise lost.reject from None
-            finally:
-                items.close()
+            else:
+                return items.last
         raise AssertionError("the loop above returns or raises")
+
+    def image(self, data: bytes) -> Image:
+        """Return the picture in `data`; its pixels stay in the child, `crop` fetches only the crop.
+
+        It stays usable when the fence has gone on to other sources: it is then decoded again.
+        Raises Reject, as image.open_picture.
+        """
+        return FencedImage(self, self.open("image", data, max_bytes=self.limits.max_image_bytes))
+
+    def audio(self, data: ByteSource | bytes, *, part_us: tuple[int, int] | None = None) -> Waveform:
+        """Return the sound in a source (of a part of it: [start, end) microseconds); long ones lie on disk.
+
+        Raises Reject, as audio.open_sound and OpenSound.blocks.
+        """
+        return waveform_of(self.stream("audio", data, part_us=part_us), self.spool, part_us)
+
+    def video(self, data: ByteSource | bytes, *, part_us: tuple[int, int] | None = None) -> FencedVideo:
+        """Return the opened video in a source (or a part of it): `info`, `clips(requests)`, `audio()`, `counters`.
+
+        Raises Reject, as video.open_video.
+        """
+        return FencedVideo(self, self.open("video", data, part_us=part_us))
+
+    def _items(
+        self, opened: Opened, function: str, args: Mapping[str, Any], *, is_new: bool
+    ) -> Generator[Answer, None, Answer]:
+        if not is_new and (self._current is not opened or not self._is_running()):
+            self._open(opened)
+        return (yield from self._exchange(opened, function, args, is_new=is_new))
 
     def _open(self, opened: Opened) -> Answer:
         answer = _only_answer(self._exchange(opened, opened.function, opened.args, is_new=True))
@@ -191,6 +219,8 @@ class Fence:
         self, opened: Opened, function: str, args: Mapping[str, Any], *, is_new: bool
     ) -> Generator[Answer, None, Answer]:
         """Run one request in a child that is started if need be, and is gone where it did not come to its end."""
+        if self._is_busy:
+            raise RuntimeError("the fence is in the middle of a stream: exhaust or close that first")
         if is_new:
             self._current = None
         self.start()
@@ -203,9 +233,11 @@ class Fence:
             max_compute_seconds=self._hang_seconds + _HANG_SECONDS_PER_BYTE * opened.source.num_bytes,
             max_output_bytes=self.limits.max_output_bytes,
         )
+        self._is_busy = True
         try:
             return (yield from exchange.run(function, args, is_new=is_new))
         finally:
+            self._is_busy = False
             if not exchange.is_complete:
                 self._discard()
 
@@ -221,7 +253,8 @@ class Fence:
 
     def _discard(self) -> None:
         if self._running:
-            self._peak_rss_bytes = max(self._peak_rss_bytes, self._running.peak_rss_bytes())
+            self._peak_rss_bytes = self.peak_rss_bytes
+            self._ended_cpu_seconds += self._running.cpu_seconds()
             self._running.kill()
         self._running = None
         self._current = None
@@ -231,15 +264,23 @@ def _as_source(data: ByteSource | bytes) -> ByteSource:
     return MemoryBytes(data) if isinstance(data, bytes) else data
 
 
+class _Items:
+    """An iterable over a generator that keeps what the generator returned in `last`."""
+
+    def __init__(self, items: Generator[Answer, None, Answer]) -> None:
+        self._items = items
+        self.last = Answer()
+
+    def __iter__(self) -> Generator[Answer, None, None]:
+        self.last = yield from self._items
+
+
 def _only_answer(items: Generator[Answer, None, Answer]) -> Answer:
     """Return the last answer of a handler that yields no items."""
     try:
         next(items)
     except StopIteration as stop:
-        return _as_answer(stop.value)
+        answer: Answer = stop.value
+        return answer
     items.close()
     raise TypeError("this handler yields items: use `stream`")
-
-
-def _as_answer(value: Any) -> Answer:
-    return value if isinstance(value, Answer) else Answer()

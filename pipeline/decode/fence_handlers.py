@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from ..items import ClipRequest
 from .fence_child import Handler, Session
 from .fence_protocol import Answer
 from .image import Picture, open_picture
 from .limits import Limits
+
+if TYPE_CHECKING:
+    from .audio import OpenSound
+    from .video import OpenVideo
+
+_SOUND_BLOCK_SAMPLES = 1 << 18
 
 
 def prepare(limits: Limits) -> None:
@@ -49,6 +59,65 @@ def image_pixels(session: Session) -> Answer:
     return Answer({}, [np.asarray(picture.rgb)])
 
 
+def audio(session: Session, part_us: tuple[int, int] | None) -> Generator[Answer, None, Answer]:
+    """Yield what is known of the sound, then its samples in blocks of int16; the last answer tells `is_truncated`."""
+    from .audio import open_sound
+
+    part = None if part_us is None else (part_us[0], part_us[1])
+    return (yield from _sound(open_sound(session.source, session.limits, session.options, part_us=part)))
+
+
+def video(session: Session, part_us: tuple[int, int] | None) -> Answer:
+    """Open the source as a video and keep it open; the header is its VideoInfo."""
+    from .video import open_video
+
+    part = None if part_us is None else (part_us[0], part_us[1])
+    session.kept = open_video(session.source, session.limits, session.options, part_us=part)
+    return Answer(dataclasses.asdict(session.kept.info))
+
+
+def video_clips(session: Session, requests: list[dict[str, Any]]) -> Generator[Answer, None, Answer]:
+    """Yield the clips of the kept video that `requests` ask for; the last answer tells counters and `is_truncated`."""
+    kept: OpenVideo = session.kept
+    clips = kept.clips(
+        [
+            ClipRequest(
+                targets_us=tuple(one["targets_us"]),
+                crop_box=tuple(one["crop_box"]),
+                width_px=one["width_px"],
+                height_px=one["height_px"],
+            )
+            for one in requests
+        ]
+    )
+    while clips:  # each is let go once it has been handed over
+        clip = clips.pop(0)
+        yield Answer({}, [clip.frames, clip.pts_us, clip.pict_types])
+    return Answer({"counters": dataclasses.asdict(kept.counters), "is_truncated": kept.is_truncated})
+
+
+def video_sound(session: Session) -> Generator[Answer, None, Answer]:
+    """Yield the sound of the kept video, as `audio` does."""
+    kept: OpenVideo = session.kept
+    return (yield from _sound(kept.sound()))
+
+
+def _sound(sound: OpenSound) -> Generator[Answer, None, Answer]:
+    yield Answer(dataclasses.asdict(sound.header) | {"rate_hz": sound.rate_hz})
+    collected: list[NDArray[np.int16]] = []
+    for block in sound.blocks():
+        collected.append(block)
+        if sum(map(len, collected)) >= _SOUND_BLOCK_SAMPLES:
+            yield Answer({}, [np.concatenate(collected)])
+            collected.clear()
+    if collected:
+        yield Answer({}, [np.concatenate(collected)])
+    return Answer({"is_truncated": sound.is_truncated})
+
+
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
-    {"image": image, "image_crop": image_crop, "image_pixels": image_pixels}
+    {
+        function.__name__: function
+        for function in (image, image_crop, image_pixels, audio, video, video_clips, video_sound)
+    }
 )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Reject, RejectReason
 from ..items import Image
 from ..resample import Box, check_box
+from .fence_media import nonsense
 
 if TYPE_CHECKING:
     from .fence import Fence, Opened
@@ -30,17 +30,18 @@ class FencedImage(Image):
 
     def __init__(self, fence: Fence, opened: Opened) -> None:
         header = opened.header
-        facts = {
-            "media_kind": "image",
-            "codec": str(header["codec"]),
-            "exif_orientation": int(header["exif_orientation"]),
-            "is_truncated": bool(header["is_truncated"]),
-            "_fence": fence,
-            "_opened": opened,
-            "_size": (int(header["width_px"]), int(header["height_px"])),
-            "_all_pixels": None,
-        }
-        for name, value in facts.items():
+        try:
+            facts = {
+                "media_kind": "image",
+                "codec": str(header["codec"]),
+                "exif_orientation": int(header["exif_orientation"]),
+                "is_truncated": bool(header["is_truncated"]),
+                "_size": (int(header["width_px"]), int(header["height_px"])),
+            }
+        except (KeyError, ValueError, TypeError) as error:
+            raise nonsense(header) from error
+        state = {"_fence": fence, "_opened": opened, "_all_pixels": None}
+        for name, value in (facts | state).items():
             object.__setattr__(self, name, value)  # frozen, like every item
 
     @property
@@ -71,5 +72,5 @@ class FencedImage(Image):
     def _fetch(self, function: str, height: int, width: int, **args: object) -> NDArray[np.uint8]:
         arrays = self._fence.ask(self._opened, function, **args).arrays
         if len(arrays) != 1 or arrays[0].shape != (height, width, 3) or arrays[0].dtype != np.uint8:
-            raise Reject(RejectReason.DECODER_CRASH, "the decoder answered with another shape")
+            raise nonsense([array.shape for array in arrays])
         return arrays[0]

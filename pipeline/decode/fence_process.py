@@ -97,6 +97,14 @@ class ChildProcess:
         lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(lines[0].split()[1]) * 1024 if lines else 0
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the child has used so far; 0 where it is gone."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
+
     def died(self) -> tuple[RejectReason, str]:
         """Return why the child is gone, as the reason and message of a verdict on what it was decoding."""
         with contextlib.suppress(subprocess.TimeoutExpired):
