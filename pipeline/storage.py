@@ -12,6 +12,7 @@ each message names the object and the store's own code.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pathlib import Path
 from .errors import Changed, ConfigError, nearest
 
 SCHEMES = ("s3", "gs", "az", "file")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,18 @@ class Store(ABC):
         return data
 
     @abstractmethod
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key: str, start: int, length: int, etag: str = "") -> bytes:
         """Return bytes [start, start + length) of the object; fewer only where the object ends.
+
+        Args:
+            key: what to read.
+            start: first byte, at least 0.
+            length: at least 1.
+            etag: as listed; "" compares nothing.
 
         Raises:
             NotFound: there is none.
-            ValueError: `start` is negative or `length` is not positive.
+            Changed: its etag is another now.
         """
 
     @abstractmethod
@@ -200,6 +208,10 @@ class Store(ABC):
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that do not exist are no error."""
+
+    def can_name(self, key: str) -> bool:
+        """Return whether the store can hold an object under this key: see `is_nameable`."""
+        return is_nameable(key)
 
     def local_path(self, key: str) -> Path | None:
         """Return the file that holds the object on this machine, or None for a remote store."""
@@ -234,9 +246,32 @@ def split_uri(uri: str) -> tuple[str, str]:
     return scheme, rest
 
 
+def open_parent(uri: str | Path, options: StoreOptions | None = None) -> tuple[Store, str]:
+    """Return (store of the folder that holds the object `uri`, the object's key in it); contacts nothing.
+
+    Raises:
+        ConfigError: as `Store.open`, or `uri` names a bucket and no object.
+    """
+    folder, separator, name = Store.open(uri, options).uri.rpartition("/")
+    if not name or folder.endswith("/"):  # `s3://bucket`
+        raise ConfigError(f"location {str(uri)!r}: expected the name of an object.")
+    return Store.open(folder or separator, options), name
+
+
+def is_nameable(key: str) -> bool:
+    """Return whether every client can name `key`: no control character, no empty, `.` or `..` segment."""
+    return not CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
+
+
 def check_unchanged(info: ObjectInfo, etag: str, num_bytes: int, name: str) -> None:
     """Raise Changed where `info` is not the object that was listed with this etag and size ("" and -1: any)."""
     if num_bytes not in (-1, info.num_bytes):
         raise Changed(f"{name}: changed since it was listed: {num_bytes} bytes then, {info.num_bytes} now.")
-    if etag and etag != info.etag:
+    if etag and etag.strip('"') != info.etag.strip('"'):
         raise Changed(f"{name}: changed since it was listed: etag {etag} then, {info.etag} now.")
+
+
+def check_range(start: int, length: int) -> None:
+    """Raise ValueError where (start, length) is no range: the caller's mistake, not the store's."""
+    if start < 0 or length < 1:
+        raise ValueError(f"range ({start}, {length}): start must be at least 0 and length at least 1")

@@ -31,6 +31,10 @@ class ShortBody(OSError):
     """A body ended before the length that its header announced."""
 
 
+class RangeNotSatisfiable(StoreError):
+    """A range starts at or after the object's end."""
+
+
 #: What obstore raises: its own errors, FileNotFoundError, and ValueError for a key that it cannot name.
 CLIENT_ERRORS = (BaseError, OSError, ValueError)
 
@@ -197,4 +201,6 @@ def _error_class(error: Exception, status: str) -> type[StoreError]:
         return AlreadyExists
     if isinstance(error, PreconditionError):
         return Changed
+    if status == "416":
+        return RangeNotSatisfiable
     return StoreError

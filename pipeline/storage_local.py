@@ -7,6 +7,7 @@ newline in a name and on a looping link, and costs more than `open` for small fi
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import AlreadyExists, Changed, NotFound, PermissionDenied, StoreError
-from .storage import ObjectInfo, Page, Store
+from .storage import ObjectInfo, Page, Store, check_range, check_unchanged
 
 #: The names of files that are being written; a listing leaves them out.
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.unlabeled-tmp")
@@ -75,13 +76,15 @@ class LocalStore(Store):
             raise Changed(f"{self.describe(key)}: changed while it was read.")
         return data, info
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key: str, start: int, length: int, etag: str = "") -> bytes:
         """See `Store.get_range`."""
-        if start < 0 or length <= 0:
-            raise ValueError(f"range ({start}, {length}): start must be at least 0 and length at least 1")
-        with self._errors(key), open(self._path(key), "rb") as file:  # noqa: PTH123 - as above
+        check_range(start, length)
+        with self._errors(key), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            status = os.fstat(file.fileno())
             file.seek(start)
-            return file.read(length)
+            data = _read_up_to(file, min(length, max(0, status.st_size - start)))
+        check_unchanged(_info(key, status), etag, -1, self.describe(key))
+        return data
 
     def create(self, key: str, data: bytes) -> None:
         """See `Store.create`. The name appears by a hard link, after the bytes are on the disk."""
@@ -110,6 +113,11 @@ class LocalStore(Store):
         for key in keys:
             with self._errors(key), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(key))  # noqa: PTH108
+
+    def can_name(self, key: str) -> bool:
+        """See `Store.can_name`: any name that is UTF-8, control characters included."""
+        is_inside = not any(segment in ("", ".", "..") for segment in key.split("/"))
+        return is_inside and "\0" not in key and _is_utf8(key)
 
     def local_path(self, key: str) -> Path | None:
         """Return the file's path, whether or not it exists."""
@@ -215,6 +223,15 @@ def _write_file(path: str, write: Callable[[BinaryIO], object]) -> None:
     with open(path, "xb", buffering=0) as file:  # noqa: PTH123
         write(file)
         os.fsync(file.fileno())
+
+
+def _read_up_to(file: io.FileIO, length: int) -> bytes:
+    """Return `length` bytes, fewer only at the end: the kernel hands out 2 GiB at most at a time."""
+    pieces = []
+    while length > 0 and (piece := file.read(length)):
+        pieces.append(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:

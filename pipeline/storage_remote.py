@@ -7,7 +7,6 @@ with a conflict is tried again, and a body is compared with the length that was 
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import AlreadyExists, ConfigError, NotFound, StoreError
-from .storage import ObjectInfo, Page, Store, StoreOptions, check_unchanged
-from .storage_client import CLIENT_ERRORS, Client, ShortBody, is_worth_another_try, open_client, translated
+from .storage import CONTROL, ObjectInfo, Page, Store, StoreOptions, check_range, check_unchanged, is_nameable
+from .storage_client import (
+    CLIENT_ERRORS,
+    Client,
+    RangeNotSatisfiable,
+    ShortBody,
+    is_worth_another_try,
+    open_client,
+    translated,
+)
 from .storage_s3 import Refused, S3Listing
 
 if TYPE_CHECKING:
@@ -34,13 +41,6 @@ DELETE_KEYS = 1_000
 LIST_KEYS = 1_000
 #: obstore starts over by itself; these tries are for what it does not count as a failure.
 NUM_TRIES = 4
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def is_nameable(key: str) -> bool:
-    """Return whether the client can name `key`: no control character, no empty, `.` or `..` segment."""
-    return not _CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 @dataclass(frozen=True)
@@ -110,22 +110,20 @@ class RemoteStore(Store):
 
         return self._run(key, read)
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
+    def get_range(self, key: str, start: int, length: int, etag: str = "") -> bytes:
         """See `Store.get_range`."""
-        if start < 0 or length <= 0:
-            raise ValueError(f"range ({start}, {length}): start must be at least 0 and length at least 1")
+        check_range(start, length)
 
         def read(client: Client, path: str) -> bytes:
             reply = client.get(path, options={"range": (start, start + length)})
-            first, last = reply.range
-            return _whole(bytes(reply.bytes()), last - first)
+            check_unchanged(self._info(key, reply.meta), etag, -1, self.describe(key))
+            first, end = reply.range
+            return _whole(bytes(reply.bytes()), end - first)
 
         try:
             return self._run(key, read)
-        except StoreError as error:
-            if "HTTP 416" in str(error):  # starts at or after the end
-                return b""
-            raise
+        except RangeNotSatisfiable:  # starts at or after the end
+            return b""
 
     def create(self, key: str, data: bytes) -> None:
         """See `Store.create`."""
@@ -206,7 +204,7 @@ class RemoteStore(Store):
         key = self._relative(full_key) or "/"  # "/" is the marker of the root itself
         if is_nameable(key):
             return ObjectInfo(key, num_bytes, etag, last_modified)
-        printable = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", key)
+        printable = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", key)
         return ObjectInfo(printable, num_bytes, etag, last_modified, is_supported=False)
 
     def _list_plain(self, prefix: str) -> Iterator[Page]:
