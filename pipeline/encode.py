@@ -20,15 +20,37 @@ _Cell = dict[str, bytes | None]
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """Return uint8 [height, width, 3] as a JPEG of quality 95 without chroma subsampling (4:4:4), no metadata."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    _picture(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Return uint8 [height, width, 3] as a PNG, no metadata."""
     buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    _picture(pixels).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
+
+
+#: Signs of the strides (rows, columns) of a view that numpy.rot90 gives, and whether rows and columns are swapped.
+_TURNS = {
+    (True, -1, 1): PillowImage.Transpose.ROTATE_90,
+    (False, -1, -1): PillowImage.Transpose.ROTATE_180,
+    (True, 1, -1): PillowImage.Transpose.ROTATE_270,
+}
+
+
+def _picture(pixels: NDArray[np.uint8]) -> PillowImage.Image:
+    """Return pixels as a Pillow picture. Turned views are turned by Pillow, three times faster than numpy's copy."""
+    base = pixels.base
+    if pixels.flags.c_contiguous or not isinstance(base, np.ndarray) or not base.flags.c_contiguous:
+        return PillowImage.fromarray(np.ascontiguousarray(pixels))
+    rows, columns, channels = pixels.strides
+    swapped = abs(rows) < abs(columns)
+    turn = _TURNS.get((swapped, int(np.sign(rows)), int(np.sign(columns))))
+    upright_shape = (pixels.shape[1], pixels.shape[0], 3) if swapped else pixels.shape
+    if turn is None or channels != 1 or base.shape != upright_shape:
+        return PillowImage.fromarray(np.ascontiguousarray(pixels))
+    return PillowImage.fromarray(base).transpose(turn)
 
 
 def encode_flac(samples: NDArray[np.float32], sample_rate_hz: int) -> bytes:

@@ -15,11 +15,10 @@ import pyarrow as pa
 from .decode.fence import Fence
 from .inventory import SourceReader
 from .plan import in_plan_order
-from .rng import sha256_hex
 from .shard import ShardMaker, Target
 from .storage import Store
 from .task import PretextTask
-from .work import child_cpu_seconds, decode_into, items_of
+from .work import decode_into, items_of
 
 #: Sources that a pilot decodes; their mean has a standard error of a few per cent for photographs.
 PILOT_NUM_SOURCES = 64
@@ -77,7 +76,7 @@ def run_pilot(target: Target, inputs: Store, sources: pa.Table, num_sources: int
                 "etag": "",
             }
             decode_into(source, [(maker, part)], fence)
-        cpu_seconds = time.process_time() - started + child_cpu_seconds(fence.pid)
+        cpu_seconds = time.process_time() - started + fence.cpu_seconds
         num_used, num_rows, file = maker.close()
         return Pilot(sample.num_rows, num_used, num_rows, file.num_bytes if file else 0, cpu_seconds)
 
@@ -96,5 +95,5 @@ def hash_sources(inputs: Store, sources: pa.Table) -> dict[str, str]:
     with SourceReader(inputs, sources.take(order), check_etag=False) as reader:
         for source in reader:
             if source.error is None:
-                digests[source.source_key] = sha256_hex(source.bytes())
+                digests[source.source_key] = source.sha256()
     return digests

@@ -60,7 +60,7 @@ class SourceRows:
     part: Mapping[str, Any]
     sha256: str
     num_bytes: int
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[dict[str, Any], int]] = field(default_factory=list)
     num_output_bytes: int = 0
     filtered: Filtered | None = None
     rejected: Reject | None = None
@@ -98,6 +98,14 @@ class ShardMaker:
             target.recipe.shard,
             self._task.bundle_size,
         )
+        recipe = target.recipe
+        self._constants = {
+            "task": recipe.task.name,
+            "task_version": recipe.task.version,
+            "recipe_hash": recipe.hash,
+            "split": shard["split"],
+            "seed": recipe.seed,
+        }
         self._task_columns = set(self._task.features().names)
         self._num_checked = 0
         self._outcomes: list[Outcome] = []
@@ -112,7 +120,7 @@ class ShardMaker:
 
     def rng(self, source_key: str, segment: int) -> ItemRng:
         """Return the randomness of one item."""
-        return ItemRng(self._target.recipe.seed, self._task.name(), source_key, segment)
+        return ItemRng(self._target.recipe.seed, self._target.recipe.task.name, source_key, segment)
 
     def begin(self, part: Mapping[str, Any], sha256: str, num_bytes: int) -> SourceRows:
         """Begin a source whose bytes have been read."""
@@ -257,7 +265,7 @@ class ShardMaker:
                 made = self._task.examples(item, rng)
             for example in made:
                 cells, num_bytes = self._writer.encode(self._row(source, item, rng, example))
-                source.rows.append(cells)
+                source.rows.append((cells, num_bytes))
                 source.num_output_bytes += num_bytes
                 if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
                     source.rejected = _too_much(self._target.recipe.limits.max_output_bytes)
@@ -273,20 +281,15 @@ class ShardMaker:
             self._num_checked += 1
         if self._class_names:
             values["label_name"] = self._class_names[values["label"]]
-        recipe = self._target.recipe
+        values |= self._constants
         values |= {
             "example_id": rng.example_id(example.draw),
-            "task": recipe.task.name,
-            "task_version": recipe.task.version,
-            "recipe_hash": recipe.hash,
             "source_key": source.part["source_key"],
             "source_sha256": source.sha256,
             "source_num_bytes": source.num_bytes,
             "group_id": source.part["group_id"],
-            "split": self._shard["split"],
             "segment": rng.segment,
             "draw": example.draw,
-            "seed": recipe.seed,
             "media_kind": item.media_kind,
             "source_codec": item.codec,
             "source_exif_orientation": item.exif_orientation,
@@ -302,7 +305,7 @@ class ShardMaker:
                 self.reject(source.part, source.rejected, source.sha256, source.num_bytes)
                 continue
             for number, row in enumerate(source.rows, 1):
-                self._writer.append(row)
+                self._writer.append(*row)
                 if number % self._task.bundle_size == 0 or number == len(source.rows):
                     self._writer.end_bundle()
             verdict = source.filtered or Filtered("no_examples")

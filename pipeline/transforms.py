@@ -13,16 +13,11 @@ from .rng import keyed_generator
 
 
 def quarter_turn(pixels: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
-    """Return `pixels` [height, width, channels] turned counter-clockwise by `turns` * 90 degrees, contiguous.
+    """Return `pixels` [height, width, channels] turned counter-clockwise by `turns` * 90 degrees, as a view.
 
     An exact permutation of pixels: no resampling, no fill.
     """
-    turned = np.rot90(pixels, turns)
-    out = np.empty(turned.shape, turned.dtype)
-    # Plane by plane: a strided copy of single bytes is three times faster than one of 3-byte pixels.
-    for channel in range(pixels.shape[2]):
-        out[..., channel] = turned[..., channel]
-    return out
+    return np.rot90(pixels, turns)
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:

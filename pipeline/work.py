@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +76,7 @@ def make_shards(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, t
 def _make(
     targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, fence: Fence, spool: Path
 ) -> Iterator[Receipt]:
-    started_cpu, fence_cpu = time.process_time(), child_cpu_seconds(fence.pid)
+    started_cpu, fence_cpu = time.process_time(), fence.cpu_seconds
     makers = [ShardMaker(targets[job.target], job.shard, spool) for job in jobs]
     parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
     attempts = [begin_attempt(targets[job.target].store, job.shard["shard_id"]) for job in jobs]
@@ -99,9 +98,7 @@ def _make(
                     _reject(for_makers, _FATAL, "", 0)
                 else:
                     decode_into(source, for_makers, fence)
-        cpu = {
-            "cpu_seconds": (time.process_time() - started_cpu + child_cpu_seconds(fence.pid) - fence_cpu) / len(makers)
-        }
+        cpu = {"cpu_seconds": (time.process_time() - started_cpu + fence.cpu_seconds - fence_cpu) / len(makers)}
         for maker in makers:
             yield maker.finish(cpu)
     finally:
@@ -228,15 +225,3 @@ def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
             audio=sound if maker.task.modality == Modality.VIDEO_AUDIO else None,
         )
         maker.add(of_source, 0, item)
-
-
-def child_cpu_seconds(pid: int | None) -> float:
-    """Return the CPU seconds that a child process has used so far; 0 where it has ended."""
-    if pid is None:
-        return 0.0
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    # utime and stime are fields 14 and 15 of proc(5), counted from the process id.
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
