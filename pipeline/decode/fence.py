@@ -30,8 +30,8 @@ T = TypeVar("T")
 #: An address space of this size holds interpreter, libraries and shared blocks; pictures come on top.
 _BASE_MEMORY_BYTES = 1 << 30
 _BYTES_PER_PIXEL = 20
-#: Expected: under 3 s for the largest picture, under 1 s for each megabyte of the densest video. Twenty times that.
-_HANG_SECONDS = 60.0
+#: Expected: under 9 s for the largest picture, under 1 s for each megabyte of the densest video. Twenty times that.
+_HANG_SECONDS = 180.0
 _HANG_SECONDS_PER_BYTE = 20e-6
 
 
@@ -196,8 +196,11 @@ class Fence:
     def _items(
         self, opened: Opened, function: str, args: Mapping[str, Any], *, is_new: bool
     ) -> Generator[Answer, None, Answer]:
-        if not is_new and (self._current is not opened or not self._is_running()):
-            self._open(opened)
+        self._check_idle()
+        if not is_new:
+            self.start()  # which forgets what a dead child had opened
+            if self._current is not opened:
+                self._open(opened)
         return (yield from self._exchange(opened, function, args, is_new=is_new))
 
     def _open(self, opened: Opened) -> Answer:
@@ -219,14 +222,8 @@ class Fence:
         self, opened: Opened, function: str, args: Mapping[str, Any], *, is_new: bool
     ) -> Generator[Answer, None, Answer]:
         """Run one request in a child that is started if need be, and is gone where it did not come to its end."""
-        if self._is_busy:
-            raise RuntimeError("the fence is in the middle of a stream: exhaust or close that first")
-        if is_new:
-            self._current = None
-        self.start()
-        child = self._running
-        assert child is not None  # noqa: S101 - start() set it
-        child.wait_until_ready()
+        self._check_idle()
+        child = self._ready_child() if is_new or self._running is None else self._running
         exchange = Exchange(
             child,
             opened.source,
@@ -241,6 +238,10 @@ class Fence:
             if not exchange.is_complete:
                 self._discard()
 
+    def _check_idle(self) -> None:
+        if self._is_busy:
+            raise RuntimeError("the fence is in the middle of a stream: exhaust or close that first")
+
     def _check_bytes(self, source: ByteSource, max_bytes: int | None) -> None:
         max_bytes = max_bytes or self.limits.max_source_bytes
         if source.num_bytes == 0:
@@ -248,8 +249,15 @@ class Fence:
         if source.num_bytes > max_bytes:
             raise Reject(RejectReason.LIMIT_BYTES, f"{source.num_bytes} bytes > {max_bytes}")
 
-    def _is_running(self) -> bool:
-        return self._running is not None and self._running.is_alive()
+    def _ready_child(self) -> ChildProcess:
+        """Return a child that is ready for a new source."""
+        self._current = None
+        self.start()
+        child = self._running
+        assert child is not None  # noqa: S101 - start() set it
+        child.wait_until_ready()
+        child.read_words()  # what earlier sources made it write
+        return child
 
     def _discard(self) -> None:
         if self._running:

@@ -14,6 +14,8 @@ Decoders run here through *handlers*, functions that are found by name:
 - What comes back is an `Answer(header, arrays)`: header is JSON, arrays are numpy arrays of the types in
   fence_protocol.DTYPES. A generator's answers are handed to the parent one by one, and the parent may stop early: the
   generator is then closed, so that `finally` runs.
+- No file can be opened and no socket made (see confine.FileGate): import what is needed at the top of the module, or
+  list the module in MODULES, from where it is loaded before the handler's first call.
 - Raise Reject for a verdict on the source. MemoryError becomes `decoder_memory`; any other exception is `unknown`,
   so map what a decoder is known to raise.
 
@@ -22,32 +24,33 @@ Decoders run here through *handlers*, functions that are found by name:
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
-import os
-import resource
-import signal
 import socket
 import sys
-import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from ..errors import Reject, RejectReason
 from .bytes_source import Blocks, ByteSource, MemoryBytes
+from .confine import FileGate, confine
 from .fence_protocol import Answer, Channel, ChannelClosed, Message, num_bytes_of, put_arrays
 from .limits import DecodeOptions, Limits
 from .shared_block import SharedBlock
 
 Handler = Callable[..., Answer | Generator[Answer, None, Answer]]
 
-_MAX_OPEN_FILES = 32
-_PR_SET_PDEATHSIG = 1
-#: glibc: one arena (each takes 64 MB of the address space), and freed pictures are kept for the next one: giving
-#: 750 kB back and taking it again, page by page, would take a third of the time of a photograph.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_MALLOC = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 32 << 20), (_M_TRIM_THRESHOLD, 64 << 20))
+#: Pillow imports its readers, and what these share, when a file first asks for them.
+_PILLOW = (
+    *(f"{name}ImagePlugin" for name in ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP")),
+    *("ImageChops", "ImageOps", "ImagePalette", "ImageSequence", "JpegPresets"),
+)
+#: Modules that a handler needs, and that not every child does.
+MODULES: Mapping[str, Sequence[str]] = {
+    "image": tuple(f"PIL.{name}" for name in _PILLOW),
+    "audio": (f"{__package__}.audio",),
+    "video": (f"{__package__}.video",),
+}
 
 
 class Session:
@@ -112,29 +115,44 @@ class _ParentSource:
         return self._peer.inbox.memory[: got["num_bytes"]]
 
 
-def _serve(peer: _Peer, session: Session, handlers: dict[str, Handler]) -> None:
-    """Answer requests until the parent is gone."""
-    while True:
-        request = peer.channel.receive()
-        peer.channel.send(_answer(request, peer, session, handlers))
+class _Server:
+    """Answers requests until the parent is gone."""
 
+    def __init__(self, peer: _Peer, session: Session, handlers: dict[str, Handler]) -> None:
+        self._peer = peer
+        self._session = session
+        self._handlers = handlers
+        self._gate = FileGate()
 
-def _answer(request: Message, peer: _Peer, session: Session, handlers: dict[str, Handler]) -> Message:
-    """Return the last message that answers `request`."""
-    try:
-        if request["source"] is not None:
-            session.open(request["source"])
-        result = handlers[request["do"]](session, **request["args"])
-        answer = result if isinstance(result, Answer) else _stream(result, peer)
-        return peer.message("done", answer)
-    except Reject as reject:
-        return _rejected(reject.reason, reject.message, reject.offset_bytes)
-    except MemoryError:
-        return _rejected(RejectReason.DECODER_MEMORY, "the decoder ran out of memory")
-    except ChannelClosed:
-        raise
-    except Exception as error:  # noqa: BLE001 - damaged media make decoders raise anything; here it becomes a verdict
-        return _rejected(RejectReason.UNKNOWN, f"{type(error).__name__}: {error}")
+    def run(self) -> None:
+        while True:
+            request = self._peer.channel.receive()
+            self._peer.channel.send(self._answer(request))
+
+    def _answer(self, request: Message) -> Message:
+        """Return the last message that answers `request`."""
+        try:
+            handler = self._handlers[request["do"]]
+            self._import(MODULES.get(request["do"], ()))
+            if request["source"] is not None:
+                self._session.open(request["source"])
+            result = handler(self._session, **request["args"])
+            return self._peer.message("done", result if isinstance(result, Answer) else _stream(result, self._peer))
+        except Reject as reject:
+            return _rejected(reject.reason, reject.message, reject.offset_bytes)
+        except MemoryError:
+            return _rejected(RejectReason.DECODER_MEMORY, "the decoder ran out of memory")
+        except ChannelClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - damaged media make decoders raise anything; a verdict on them
+            return _rejected(RejectReason.UNKNOWN, f"{type(error).__name__}: {error}")
+
+    def _import(self, modules: Sequence[str]) -> None:
+        """Load what a handler needs, the first time that it is called."""
+        if any(module not in sys.modules for module in modules):
+            with self._gate.opened():
+                for module in modules:
+                    importlib.import_module(module)
 
 
 def _stream(items: Generator[Answer, None, Answer], peer: _Peer) -> Answer:
@@ -151,22 +169,6 @@ def _stream(items: Generator[Answer, None, Answer], peer: _Peer) -> Answer:
 
 def _rejected(reason: RejectReason, message: str, offset_bytes: int | None = None) -> Message:
     return {"is": "reject", "reason": reason.value, "message": message[:500], "offset_bytes": offset_bytes}
-
-
-def _confine(parent_pid: int, memory_bytes: int) -> None:
-    """Take away from this process what a decoder does not need; it dies with its parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # gone before the line above took effect
-        os._exit(0)
-    for parameter, value in _MALLOC:
-        libc.mallopt(parameter, value)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    warnings.simplefilter("ignore")
 
 
 def _load(where: str) -> Handler:
@@ -189,7 +191,7 @@ def main() -> None:
     connection, inbox, outbox, parent_pid = (int(word) for word in sys.argv[1:5])
     channel = Channel(socket.socket(fileno=connection))
     settings = channel.receive()
-    _confine(parent_pid, settings["memory_bytes"])
+    confine(parent_pid, settings["memory_bytes"])
     from .fence_handlers import HANDLERS, prepare  # decoders are loaded within the limits
 
     handlers = dict(HANDLERS) | {name: _load(where) for name, where in settings["decoders"].items()}
@@ -198,6 +200,6 @@ def main() -> None:
     prepare(session.limits)
     try:
         channel.send({"is": "ready"})
-        _serve(peer, session, handlers)
+        _Server(peer, session, handlers).run()
     except ChannelClosed:
         return

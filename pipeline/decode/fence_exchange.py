@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -62,8 +63,9 @@ class Exchange:
                     try:
                         yield self._answer(message)
                     except GeneratorExit:
-                        self._ask({"go": "stop"})
-                        self.is_complete = True
+                        with contextlib.suppress(Lost):
+                            self._ask({"go": "stop"})
+                            self.is_complete = True
                         raise
                     message = self._ask({"go": "next"})
                 case "done":
@@ -85,7 +87,7 @@ class Exchange:
             raise Lost(RejectReason.DECODER_HANG, "the decoder did not come to an end") from None
         except ChannelClosed:
             raise Lost(*self._child.died()) from None
-        except ValueError as error:  # not JSON, or not an object
+        except (ValueError, RecursionError) as error:  # not JSON, or not an object, or absurdly nested
             raise _nonsense(str(error)) from None
         finally:
             self._seconds_left -= time.monotonic() - started

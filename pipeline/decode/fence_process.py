@@ -113,7 +113,7 @@ class ChildProcess:
         if code == -signal.SIGKILL:
             return RejectReason.DECODER_MEMORY, "the decoder was killed, as the system does when memory ends"
         name = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
-        return RejectReason.DECODER_CRASH, f"the decoder died: {name}. {self._last_words()}".strip()
+        return RejectReason.DECODER_CRASH, f"the decoder died: {name}. {self.read_words()}".strip()
 
     def kill(self) -> None:
         """Kill the child and free what was shared with it; safe to call again."""
@@ -127,7 +127,8 @@ class ChildProcess:
         os.close(self._stderr)
         self._stderr = -1
 
-    def _last_words(self) -> str:
+    def read_words(self) -> str:
+        """Return the end of what the child has written to its stderr since this was called last."""
         words = b""
         with contextlib.suppress(BlockingIOError):
             while more := os.read(self._stderr, 1 << 16):

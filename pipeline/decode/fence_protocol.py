@@ -58,7 +58,7 @@ class Channel:
         body = json.dumps(message, separators=(",", ":")).encode()
         try:
             self._connection.sendall(_LENGTH.pack(len(body)) + body)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except OSError as error:
             raise ChannelClosed from error
 
     def receive(self, timeout_seconds: float | None = None) -> Message:

@@ -135,7 +135,8 @@ def _decode(data: bytes, limits: Limits, options: DecodeOptions, *, is_truncated
     except Reject:
         raise
     except PillowImage.DecompressionBombError as error:
-        raise Reject(RejectReason.LIMIT_PIXELS, str(error)) from error
+        # Pillow's own limit, for readers that take memory before we can ask for the size.
+        raise Reject(RejectReason.LIMIT_PIXELS, "declares far more pixels than allowed") from error
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except MemoryError as error:

@@ -89,8 +89,16 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"<svg|<\?xml", re.IGNORECASE), "xml"),
     (re.compile(rb"#define\s+\w+_width"), "xbm"),
     (re.compile(rb"version https://git-lfs"), "git lfs pointer"),
+    (re.compile(rb"Image type: "), "im"),
 )
-_NETPBM = re.compile(rb"P[0-7fF]\s|P0CMYK|Py")
+#: Formats with a weak magic number: several bytes must fit together.
+_PATTERNS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"P[0-7fF]\s|P0CMYK|Py"), "ppm"),
+    (re.compile(rb"\x0a[\x00\x02\x03\x05]\x01[\x01\x02\x04\x08]", re.DOTALL), "pcx"),
+    (re.compile(rb".{4}[\x11\x12]\xaf.{8}[\x00\x03]\x00", re.DOTALL), "fli"),
+    (re.compile(rb".{20}GIMP", re.DOTALL), "gbr"),
+    (re.compile(rb"\x00{7}\x04"), "mcidas"),
+)
 
 
 def sniff(data: bytes) -> str | None:
@@ -98,8 +106,9 @@ def sniff(data: bytes) -> str | None:
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
-    if _NETPBM.match(data):
-        return "ppm"
+    for pattern, name in _PATTERNS:
+        if pattern.match(data):
+            return name
     if data[-18:-2] == b"TRUEVISION-XFILE":
         return "tga"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
