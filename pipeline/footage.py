@@ -103,7 +103,7 @@ class ClipPlan:
         ]
 
     def judge(self, clip: Clip, pixels: Frames) -> tuple[str, float]:
-        """Return the fault of a window whose frames must all be new and moving, and its motion score."""
+        """Return the fault of a window whose frames come one by one in time, and its motion score."""
         motion = frames.measure(pixels)
         repeats = windows.num_seams(clip.pts_us) > 0
         return "low_frame_rate" if repeats else motion.fault(self.min_motion), motion.score

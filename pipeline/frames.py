@@ -20,6 +20,8 @@ from .resample import Box, square_box
 NUM_CELLS = 20
 #: Two frames are doubles where no block's mean luma differs by more than this: re-encoding moves it by about 1.
 DOUBLE_LEVELS = 1.5
+#: Where doubles tell nothing of the label, this share of the steps may be doubles: people pause, cameras stutter.
+MAX_DOUBLE_FRACTION = 0.2
 #: A cut changes luma by this much on average, and either replaces the colours or stands out from its neighbours.
 CUT_LEVELS = 12.0
 CUT_HISTOGRAM_FRACTION = 0.5
@@ -28,6 +30,8 @@ CUT_TIMES_NEIGHBOURS = 3.0
 FADE_LEVELS = 24.0
 #: No pixel of a black bar is brighter: limited-range black is 16 of 255, and coding adds a little.
 BAR_LEVEL = 32
+#: What a still of quality 95 may differ from its frame, mean absolute; grain loses most.
+MAX_STILL_LOSS_LEVELS = 8.0
 #: Side of the small frames that only look for cuts and motion between the frames of an example.
 SCOUT_PX = 48
 
@@ -38,15 +42,15 @@ class Motion:
 
     score: float
     has_cut: bool
-    has_double: bool
+    double_fraction: float
     is_fade: bool
 
-    def fault(self, min_motion: float, *, allow_doubles: bool = False) -> str:
+    def fault(self, min_motion: float, max_double_fraction: float = MAX_DOUBLE_FRACTION) -> str:
         """Return why the sequence should not be used: `static`, `cuts`, `duplicates`, `fade`, or an empty string."""
         if self.score < min_motion:
             return "static"
-        doubles = self.has_double and not allow_doubles
-        faults = (("cuts", self.has_cut), ("duplicates", doubles), ("fade", self.is_fade))
+        has_doubles = self.double_fraction > max_double_fraction
+        faults = (("cuts", self.has_cut), ("duplicates", has_doubles), ("fade", self.is_fade))
         return next((name for name, found in faults if found), "")
 
 
@@ -70,7 +74,8 @@ def measure(frames: NDArray[np.uint8]) -> Motion:
     """Return what consecutive frames do: uint8 [num_frames >= 2, height, width, 3], in the order of time.
 
     score: mean absolute change of block luma from frame to frame, in levels of 255. has_cut: some step changes the
-    picture. has_double: some frame repeats the one before. is_fade: the whole grows darker or brighter throughout.
+    picture, where there is more than one step also one that only stands out. double_fraction: share of the steps that
+    repeat the frame before. is_fade: the whole grows darker or brighter throughout.
     """
     grid = luma_grid(frames)
     change = np.abs(np.diff(grid, axis=0))
@@ -80,7 +85,7 @@ def measure(frames: NDArray[np.uint8]) -> Motion:
     return Motion(
         score=float(change.mean()),
         has_cut=bool(_cuts(change.mean(axis=(1, 2)), _histogram_change(frames)).any()),
-        has_double=bool((change.max(axis=(1, 2)) <= DOUBLE_LEVELS).any()),
+        double_fraction=float((change.max(axis=(1, 2)) <= DOUBLE_LEVELS).mean()),
         is_fade=bool(is_steady and abs(level[-1] - level[0]) > FADE_LEVELS),
     )
 
@@ -141,12 +146,14 @@ def inner_crop(clips: Sequence[Clip], side_px: int) -> Box:
     The clips are those of one source, all of one size; bars are rows and columns at the border that no frame lights.
 
     Raises:
-        Filtered: `letterbox` where the picture inside the bars is smaller than `side_px`.
+        Filtered: `letterbox` where the picture inside the bars is smaller than `side_px`; `black` where all is bar.
     """
     brightest = np.max([clip.frames.max(axis=0) for clip in clips], axis=0).max(axis=2)
     rows = np.flatnonzero(brightest.max(axis=1) > BAR_LEVEL)
     columns = np.flatnonzero(brightest.max(axis=0) > BAR_LEVEL)
-    height, width = (int(lit[-1] - lit[0]) + 1 if len(lit) else 0 for lit in (rows, columns))
+    if not len(rows):
+        raise Filtered("black", f"no pixel of any frame is brighter than {BAR_LEVEL}")
+    height, width = (int(lit[-1] - lit[0]) + 1 for lit in (rows, columns))
     if min(height, width) < side_px:
         raise Filtered("letterbox", f"{width} x {height} px inside black bars, {side_px} px needed")
     return (int(columns[0]) + (width - side_px) // 2, int(rows[0]) + (height - side_px) // 2, side_px, side_px)
@@ -191,13 +198,13 @@ def difference(stored: Sequence[NDArray[np.uint8]], shown: NDArray[np.uint8]) ->
 def fits(stored: Sequence[NDArray[np.uint8]], shown: NDArray[np.uint8] | None) -> bool:
     """Return whether stored frames are the shown ones, each at its place, up to the loss of the stills' encoder.
 
-    Each must be as near to its own frame as to any other that is shown, within half a level.
+    Each must be near to its own frame, and as near as to any other that is shown, within half a level.
     """
     if shown is None or len(stored) != len(shown):
         return False
     thin = shown[:, ::2, ::2].astype(np.int16)
     for place, still in enumerate(stored):
         distances = np.abs(thin - still[::2, ::2].astype(np.int16)).mean(axis=(1, 2, 3))
-        if distances[place] > distances.min() + 0.5:
+        if distances[place] > min(MAX_STILL_LOSS_LEVELS, distances.min() + 0.5):
             return False
     return True

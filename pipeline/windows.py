@@ -52,17 +52,28 @@ def frame_grid(info: VideoInfo) -> FrameGrid:
     Raises:
         Filtered: `too_short` where there is only one moment; `no_frame_rate` where nothing tells the rate.
     """
-    span_us = info.end_us - info.start_us
-    if span_us <= 0:
+    if info.end_us <= info.start_us:
         raise Filtered("too_short", "one frame")
-    if info.fps_num > 0 and info.fps_den > 0:
-        interval_us = Fraction(1_000_000 * info.fps_den, info.fps_num)
-    elif info.num_frames > 1:
-        interval_us = Fraction(span_us, info.num_frames - 1)
-    else:
-        raise Filtered("no_frame_rate", "neither a frame rate nor a number of frames is declared")
+    interval_us = _mean_interval_us(info)
     # Presentation times were rounded to whole time-base units: the nearest number is meant.
     return FrameGrid(interval_us, round(info.start_us / interval_us), round(info.end_us / interval_us), info.end_us)
+
+
+def _mean_interval_us(info: VideoInfo) -> Fraction:
+    """Return the time between frames: from their number where it agrees with the declared rate, else from the rate.
+
+    Containers give a rate as frames / duration, which is off by one frame over the whole video; of a part of a
+    video, the number of frames says nothing.
+    """
+    counted = Fraction(info.end_us - info.start_us, info.num_frames - 1) if info.num_frames > 1 else None
+    if info.fps_num <= 0 or info.fps_den <= 0:
+        if counted is None:
+            raise Filtered("no_frame_rate", "neither a frame rate nor a number of frames is known")
+        return counted
+    declared = Fraction(1_000_000 * info.fps_den, info.fps_num)
+    # One frame in the count, or 2 %, whichever is more.
+    tolerance = max(Fraction(1, 50), Fraction(3, 2 * max(1, info.num_frames - 1)))
+    return counted if counted is not None and abs(counted / declared - 1) <= tolerance else declared
 
 
 def num_windows(grid: FrameGrid, span_frames: int, most: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unlabeled.pipeline.items import Clip, ClipRequest, Document, Image, Video, VideoInfo, Waveform
 from unlabeled.pipeline.resample import Box, crop_resize
 from unlabeled.pipeline.rng import ItemRng
-from unlabeled.pipeline.task import Modality, PretextTask
+from unlabeled.pipeline.task import Example, Modality, PretextTask
 
 
 def photograph(seed: int = 0, width_px: int = 480, height_px: int = 360) -> NDArray[np.uint8]:
@@ -89,28 +89,57 @@ def video_frame(info: VideoInfo, pts_us: int, seed: int, request: ClipRequest) -
     return frame
 
 
-def answer(info: VideoInfo, requests: Sequence[ClipRequest], seed: int = 0) -> list[Clip]:
-    """Return the clips that a decoder would give for `requests` over the synthetic world."""
+Paint = Callable[[VideoInfo, int, int, ClipRequest], NDArray[np.uint8]]
+
+
+def frame_times(info: VideoInfo) -> NDArray[np.int64]:
+    """Return the presentation times of all frames, evenly spaced, in microseconds."""
     step_us = 1_000_000 * info.fps_den / info.fps_num
+    return np.round(np.arange(round(info.end_us / step_us) + 1) * step_us).astype(np.int64)
+
+
+def answer(
+    info: VideoInfo,
+    requests: Sequence[ClipRequest],
+    seed: int = 0,
+    times_us: NDArray[np.int64] | None = None,
+    paint: Paint = video_frame,
+) -> list[Clip]:
+    """Return the clips that a decoder would give for `requests`: of the synthetic world, or of what `paint` draws."""
+    times_us = frame_times(info) if times_us is None else times_us
     clips = []
     for request in requests:
-        pts = [round(np.floor(target / step_us + 1e-9) * step_us) for target in request.targets_us]
+        pts_us = times_us[np.searchsorted(times_us, request.targets_us, side="right") - 1]
         clips.append(
             Clip(
                 request=request,
-                frames=np.stack([video_frame(info, at, seed, request) for at in pts]),
-                pts_us=np.array(pts, np.int64),
-                pict_types=np.array([1 if round(at / step_us) % 12 == 0 else 2 for at in pts], np.int8),
+                frames=np.stack([paint(info, int(at), seed, request) for at in pts_us]),
+                pts_us=pts_us,
+                pict_types=np.where(np.searchsorted(times_us, pts_us) % 12 == 0, 1, 2).astype(np.int8),
             )
         )
     return clips
 
 
-def video_item(task: PretextTask[Any], rng: ItemRng, seed: int = 0, info: VideoInfo | None = None) -> Video:
+def video_item(
+    task: PretextTask[Any],
+    rng: ItemRng,
+    seed: int = 0,
+    info: VideoInfo | None = None,
+    times_us: NDArray[np.int64] | None = None,
+    paint: Paint = video_frame,
+) -> Video:
     info = info or video_info()
-    clips = answer(info, task.requests(info, rng), seed)
+    clips = answer(info, task.requests(info, rng), seed, times_us, paint)
     sound = waveform_item(seed, (info.end_us - info.start_us) / 1e6) if task.modality == "video_audio" else None
     return Video(media_kind="video", codec=info.codec, info=info, clips=clips, audio=sound)
+
+
+def video_examples(task: PretextTask[Any], seed: int = 0, **world: Any) -> tuple[Video, list[Example]]:
+    """Return a synthetic video, see `video_item`, and the task's examples of it."""
+    rng = ItemRng(seed=0, task=task.name(), source_key=f"source-{seed}")
+    item = video_item(task, rng, seed, **world)
+    return item, list(task.examples(item, rng))
 
 
 _WORDS = tuple(

@@ -9,9 +9,9 @@ give the order away; fading, static and cut windows are not used; frames are sti
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import frames, windows
 from ..features import Features, box, class_label, image, value
 from ..footage import ClipPlan
-from ..items import ClipRequest, Video, VideoInfo
+from ..items import Clip, ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
 
@@ -69,7 +69,7 @@ class VideoClipOrder(PretextTask[Video]):
     @property
     def permutations(self) -> tuple[tuple[int, ...], ...]:
         """The classes: place i of the example shows the clip that comes at `permutations[label][i]` in time."""
-        return tuple(itertools.permutations(range(self.num_clips)))
+        return tuple(permutations(range(self.num_clips)))
 
     def features(self) -> Features:
         """Return the shuffled clips, their permutation, and where they were taken."""
@@ -109,7 +109,7 @@ class VideoClipOrder(PretextTask[Video]):
 
     def examples(self, item: Video, rng: ItemRng) -> Iterator[Example]:
         """Yield one permutation of each good window, in keyed order."""
-        shots = self._plan.good_shots(item)
+        shots = self._plan.good_shots(item, self._judge)
         labels = windows.balanced_labels(len(shots), len(self.permutations), rng)
         for draw, shot in enumerate(shots):
             order = list(self.permutations[labels[draw]])
@@ -134,6 +134,20 @@ class VideoClipOrder(PretextTask[Video]):
                     "crop_box": shot.crop_box,
                 },
             )
+
+    def _judge(self, clip: Clip, pixels: NDArray[np.uint8]) -> tuple[str, float]:
+        """Return why a window gives no example, and its motion score: that of its clips, without what lies between."""
+        clips = self._clips(pixels)
+        motions = [frames.measure(one) for one in clips]
+        score = float(np.mean([motion.score for motion in motions]))
+        if windows.num_seams(clip.pts_us):
+            return "low_frame_rate", score
+        if score < self.min_motion:
+            return "static", score
+        if any(frames.measure(np.stack([a[-1], b[0]])).has_cut for a, b in pairwise(clips)):
+            return "cuts", score
+        faults = [motion.fault(0.0) for motion in motions] + ["fade"] * frames.measure(pixels).is_fade
+        return next(filter(None, faults), ""), score
 
     def _clips(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a window's frames as [num_clips, clip_frames, height, width, 3]."""

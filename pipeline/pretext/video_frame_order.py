@@ -141,7 +141,7 @@ class VideoFrameOrder(PretextTask[Video]):
         """Return why a window gives no example, for both labels alike."""
         if windows.num_seams(clip.pts_us):
             return "low_frame_rate"
-        fault = motion.fault(self.min_motion, allow_doubles=True)
+        fault = motion.fault(self.min_motion, max_double_fraction=1.0)
         return fault or ("" if frames.all_differ(pixels) else "duplicates")
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:

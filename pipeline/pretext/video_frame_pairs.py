@@ -166,7 +166,7 @@ class VideoFramePairs(PretextTask[Video]):
         buckets = [windows.bucket_of(int(gap_us), self.gap_edges_us) for gap_us in distances]
         if buckets != list(range(self._num_buckets)):
             return "variable_frame_rate"
-        fault = motion.fault(self.min_motion, allow_doubles=True)
+        fault = motion.fault(self.min_motion, max_double_fraction=1.0)
         return fault or ("" if frames.all_differ(pixels) else "duplicates")
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
