@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .video import OpenVideo
 
 _SOUND_BLOCK_SAMPLES = 1 << 18
+_TEXT_BATCH_BYTES = 1 << 18
 
 
 def prepare(limits: Limits) -> None:
@@ -102,6 +103,28 @@ def video_sound(session: Session) -> Generator[Answer, None, Answer]:
     return (yield from _sound(kept.sound()))
 
 
+def documents(
+    session: Session, layout: str, field: str, part_bytes: list[int] | None
+) -> Generator[Answer, None, Answer]:
+    """Yield the documents of the source in batches: headers with `start_byte` and `num_bytes`, and the UTF-8 bytes."""
+    from .text import TextLayout, TextOptions, read_documents
+
+    options = TextOptions(layout=TextLayout(layout), field=field)
+    part = None if part_bytes is None else (part_bytes[0], part_bytes[1])
+    places: list[tuple[int, int]] = []
+    batch = bytearray()
+    for document in read_documents(session.source, session.limits, options, part_bytes=part):
+        text = document.text.encode()
+        places.append((document.start_byte, len(text)))
+        batch += text
+        if len(batch) >= _TEXT_BATCH_BYTES:
+            yield Answer({"documents": places}, [np.frombuffer(bytes(batch), np.uint8)])
+            places, batch = [], bytearray()
+    if places:
+        yield Answer({"documents": places}, [np.frombuffer(bytes(batch), np.uint8)])
+    return Answer()
+
+
 def _sound(sound: OpenSound) -> Generator[Answer, None, Answer]:
     yield Answer(dataclasses.asdict(sound.header) | {"rate_hz": sound.rate_hz})
     collected: list[NDArray[np.int16]] = []
@@ -118,6 +141,6 @@ def _sound(sound: OpenSound) -> Generator[Answer, None, Answer]:
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         function.__name__: function
-        for function in (image, image_crop, image_pixels, audio, video, video_clips, video_sound)
+        for function in (image, image_crop, image_pixels, audio, video, video_clips, video_sound, documents)
     }
 )

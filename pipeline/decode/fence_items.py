@@ -12,7 +12,7 @@ from ..resample import Box, check_box
 from .fence_media import nonsense
 
 if TYPE_CHECKING:
-    from .fence import Fence, Opened
+    from .fence_calls import FenceCalls, Opened
 
 
 class FencedImage(Image):
@@ -24,11 +24,11 @@ class FencedImage(Image):
 
     __slots__ = ("_all_pixels", "_fence", "_opened", "_size")
     _all_pixels: NDArray[np.uint8] | None
-    _fence: Fence
+    _fence: FenceCalls
     _opened: Opened
     _size: tuple[int, int]
 
-    def __init__(self, fence: Fence, opened: Opened) -> None:
+    def __init__(self, fence: FenceCalls, opened: Opened) -> None:
         header = opened.header
         try:
             facts = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Reject, RejectReason
-from ..items import Clip, ClipRequest, VideoInfo, Waveform
+from ..items import Clip, ClipRequest, Document, VideoInfo, Waveform
 from .fence_protocol import Answer, Message
 
 if TYPE_CHECKING:
-    from .fence import Fence, Opened
+    from .fence_calls import FenceCalls, Opened
 
 #: Longer sounds lie in an unlinked file: 16 MB are nine minutes at 16 kHz.
 _MEMORY_BYTES = 16 << 20
@@ -30,7 +30,7 @@ class FencedVideo:
     `is_truncated` are those after the latest `clips`.
     """
 
-    def __init__(self, fence: Fence, opened: Opened) -> None:
+    def __init__(self, fence: FenceCalls, opened: Opened) -> None:
         self._fence = fence
         self._opened = opened
         self.info = _video_info(opened.header)
@@ -103,6 +103,20 @@ def waveform_of(
     except (KeyError, ValueError, TypeError) as error:
         raise nonsense(header) from error
     return samples.waveform(facts)
+
+
+def documents_of(answers: Iterable[Answer]) -> Iterator[Document]:
+    """Yield the documents that a fence's `documents` streams in batches."""
+    for answer in answers:
+        try:
+            (array,) = answer.arrays
+            data, begin = array.tobytes(), 0
+            for start_byte, num_bytes in answer.header["documents"]:
+                text = data[begin : begin + num_bytes].decode()
+                begin += num_bytes
+                yield Document(media_kind="text", codec="utf-8", text=text, start_byte=int(start_byte))
+        except (KeyError, ValueError, TypeError) as error:
+            raise nonsense(answer.header) from error
 
 
 class _Samples:

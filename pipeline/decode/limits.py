@@ -53,4 +53,10 @@ class DecodeOptions(BaseModel):
         description="16-bit grey images to 8 bit: keep the high byte (value >> 8), or stretch from the picture's "
         "smallest to its largest value; 32-bit and float images have no fixed range and are always stretched",
     )
+    text_layout: Literal["auto", "whole", "paragraphs", "lines", "jsonl"] = Field(
+        "auto",
+        description="how documents stand in a text: the whole source, paragraphs between blank lines, one a line, or "
+        "one JSON object a line; auto: jsonl where the key ends in .jsonl or .ndjson, else whole",
+    )
+    text_field: str = Field("text", min_length=1, description="field of the JSON objects that holds the text")
     audio_rate_hz: int = Field(16_000, ge=1_000, le=192_000, description="rate that every sound is resampled to")
