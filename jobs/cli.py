@@ -198,6 +198,39 @@ def gc(
     )
 
 
+@app.command()
+def demo(
+    task: Annotated[str, typer.Option("--task", "-t", help="Pretext task.")] = "image_rotation",
+    input: Annotated[str | None, typer.Option("--input", "-i", help="Your media; default renders some.")] = None,  # noqa: A002
+    output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset shall stand.")] = ".demo/rotation",
+    num_photographs: Annotated[int, typer.Option(help="Photographs to render.")] = 240,
+    debug: Debug = False,
+) -> None:
+    """From media to a dataset in a minute: render photographs (or take yours), materialize, say where to look."""
+    from .demo_media import render_folder
+    from .output import ShownProgress, console
+    from .planned import print_reports
+
+    out = console()
+    if input is None:
+        folder = Path(output).parent / "photographs"
+        out.print(f"Rendering {num_photographs} photographs into {folder} ...")
+        render_folder(folder, num_photographs)
+        input = str(folder)  # noqa: A001 - the option's name
+    out.print(f"$ unlabeled materialize --task {task} --input {input} --output {output}\n", markup=False)
+    spec = _spec([task], input, output, None, None, {})
+    progress = ShownProgress()
+    try:
+        reports = spec.run(progress)
+    finally:
+        progress.close()
+    print_reports(reports)
+    dataset = reports[0].dataset
+    out.print(f"  load     datasets.load_dataset({dataset!r})", markup=False)
+    out.print(f"  card     {dataset}/README.md", markup=False)
+    out.print("\nRun it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
+
+
 def _spec(
     task: list[str],
     input_uri: str,

@@ -1,0 +1,76 @@
+# Two commands do all the set-up: `make demo` and `make test`. Everything lives in .venv; nothing else is touched.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Where torch comes from, for `make train-env`: the CPU build unless you name another index or requirement, such as
+#   make train-env TORCH="torch==2.13.0" TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Raw media for the demo: a path, s3://, gs:// or az://; nothing given renders some.
+INPUT ?=
+OUTPUT ?= .demo/rotation
+TASK ?= image_rotation
+# Real media for `make test-real`: a folder of archives, see tests/README.md.
+UNLABELED_MEDIA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-s3 test-chaos test-slow test-real lint bench env dev-env train-env lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.installed  ## media -> rotation dataset in .demo/, on a local Ray; INPUT=s3://... or /path takes yours
+	@$(BIN)/unlabeled demo --task $(TASK) --output $(OUTPUT) $(if $(INPUT),--input "$(INPUT)",)
+
+test: $(VENV)/.installed-dev lint  ## lint, type-check and the default tests, with a coverage report
+	$(BIN)/pytest --cov --cov-report=term:skip-covered -p no:cacheprovider
+
+test-s3: $(VENV)/.installed-dev  ## the same promises against a real S3 server (SeaweedFS)
+	$(BIN)/pytest -m "s3 and not slow"
+
+test-chaos: $(VENV)/.installed-dev  ## faults injected for real; minutes long
+	$(BIN)/pytest -m chaos
+
+test-slow: $(VENV)/.installed-dev  ## what takes more than half a minute
+	$(BIN)/pytest -m "slow and not real_media"
+
+test-real: $(VENV)/.installed-dev  ## real media from the folder UNLABELED_MEDIA
+	UNLABELED_MEDIA="$(UNLABELED_MEDIA)" $(BIN)/pytest -m real_media
+
+lint: $(VENV)/.installed-dev .links/unlabeled  ## ruff, mypy --strict, one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## engine against the bare loop, interleaved; PHOTOGRAPHS=folder
+	$(BIN)/python tests/bench/bench_images.py $(PHOTOGRAPHS)
+
+env: $(VENV)/.installed  ## what users need
+dev-env: $(VENV)/.installed-dev  ## what tests need
+train-env: $(VENV)/.installed  ## add torch: the CPU build, or TORCH and TORCH_INDEX
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+
+lock: $(VENV)/.installed-dev  ## write what is installed to constraints.txt
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torch|pip|setuptools)==' > constraints.txt
+
+clean:  ## remove environment, caches and demo
+	rm -rf $(VENV) .links .demo .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (once, a minute or two) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[text]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,audit]"
+	@touch $@
+
+# mypy reads the packages under their installed names through these links.
+.links/unlabeled:
+	@mkdir -p $@
+	@for package in pipeline trainers jobs; do ln -sfn ../../$$package $@/$$package; done
