@@ -51,6 +51,21 @@ class ObjectInfo:
         return self.num_bytes == 0 and self.key.endswith("/")
 
 
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    """An object, or part of one, that no listing shows because its writer has not finished, or never will.
+
+    Attributes:
+        key: what is being written; for a local folder the temporary file.
+        started: by the store's clock, with time zone.
+        upload_id: the store's own name for it.
+    """
+
+    key: str
+    started: datetime
+    upload_id: str = ""
+
+
 #: What a listing yields at a time.
 Page = list[ObjectInfo]
 
@@ -208,6 +223,14 @@ class Store(ABC):
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that do not exist are no error."""
+
+    @abstractmethod
+    def pending(self, prefix: str = "") -> Iterator[PendingWrite]:
+        """Yield unfinished writes under `prefix`, where the client can see them; raises as `list`."""
+
+    @abstractmethod
+    def abort(self, pending: PendingWrite) -> None:
+        """Remove what an unfinished write has left; its writer, if it lives, fails. Gone already is no error."""
 
     def can_name(self, key: str) -> bool:
         """Return whether the store can hold an object under this key: see `is_nameable`."""

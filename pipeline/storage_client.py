@@ -41,6 +41,7 @@ CLIENT_ERRORS = (BaseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
 _TAG = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
 _CAUSE = re.compile(r"\bkind: (Connect|Timeout|Interrupted|Decode)\b")
+_RETRIED = re.compile(r" after \d+ retries, max_retries: ")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -165,14 +166,15 @@ def _is_set(name: str) -> bool:
 
 
 def is_worth_another_try(error: Exception) -> bool:
-    """Return whether obstore gave up on what may pass: a conflict between creates, or a body cut short.
+    """Return whether obstore gave up on what may pass: creates that conflict or stay unanswered, a body cut short.
 
     Amazon answers 409 ConditionalRequestConflict where two creates meet; obstore reports it as AlreadyExists
-    although the key may still be free.
+    although the key may still be free. A create that timed out it does not repeat, since it may have worked:
+    then the repetition finds the key taken.
     """
     text = str(error)
-    conflict = "ConditionalRequestConflict" in text or "status code: 409" in text
-    return isinstance(error, ShortBody) or conflict or "kind: Decode" in text
+    is_unanswered_create = "kind: Timeout" in text and not _RETRIED.search(text)
+    return isinstance(error, ShortBody) or "status code: 409" in text or is_unanswered_create
 
 
 def translated(error: Exception, name: str) -> StoreError:
@@ -197,7 +199,7 @@ def _error_class(error: Exception, status: str) -> type[StoreError]:
         return NotFound
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
         return PermissionDenied
-    if isinstance(error, AlreadyExistsError):
+    if isinstance(error, AlreadyExistsError) and status != "409":
         return AlreadyExists
     if isinstance(error, PreconditionError):
         return Changed

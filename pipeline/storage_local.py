@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import AlreadyExists, Changed, NotFound, PermissionDenied, StoreError
-from .storage import ObjectInfo, Page, Store, check_range, check_unchanged
+from .storage import ObjectInfo, Page, PendingWrite, Store, check_range, check_unchanged
 
-#: The names of files that are being written; a listing leaves them out.
-TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.unlabeled-tmp")
+#: Names (behind the last slash) of files that are being written; a listing leaves them out.
+TEMPORARY = re.compile(r"(?:.*/)?\.[0-9a-f]{16}\.unlabeled-tmp", re.DOTALL)
 PAGE_KEYS = 1000
 
 
@@ -49,7 +49,9 @@ class LocalStore(Store):
     def list(self, prefix: str = "") -> Iterator[Page]:
         """See `Store.list`. A name that is not UTF-8, a dangling link and a pipe are unsupported."""
         page: Page = []
-        for info in _walk(self._path(prefix), prefix.rstrip("/")):
+        for info in _walk(self._path(prefix.rstrip("/")), prefix.rstrip("/")):
+            if is_temporary(info.key):
+                continue
             page.append(info)
             if len(page) == PAGE_KEYS:
                 yield page
@@ -59,7 +61,7 @@ class LocalStore(Store):
 
     def head(self, key: str) -> ObjectInfo:
         """See `Store.head`."""
-        with self._errors(key):
+        with translated_errors(self._path(key)):
             status = os.stat(self._path(key))  # noqa: PTH116 - Path costs more than the call
         if not stat.S_ISREG(status.st_mode):
             raise NotFound(f"{self.describe(key)}: not found: it is a folder or a device, not a file.")
@@ -67,7 +69,7 @@ class LocalStore(Store):
 
     def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
         """See `Store.get_with_info`. A file that is written to while it is read raises Changed."""
-        with self._errors(key), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        with translated_errors(self._path(key)), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
             before = os.fstat(file.fileno())
             data = file.readall()
             after = os.fstat(file.fileno())
@@ -79,7 +81,7 @@ class LocalStore(Store):
     def get_range(self, key: str, start: int, length: int, etag: str = "") -> bytes:
         """See `Store.get_range`."""
         check_range(start, length)
-        with self._errors(key), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        with translated_errors(self._path(key)), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
             status = os.fstat(file.fileno())
             file.seek(start)
             data = _read_up_to(file, min(length, max(0, status.st_size - start)))
@@ -102,7 +104,7 @@ class LocalStore(Store):
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`: written beside, then renamed over."""
         target = self._path(key)
-        with self._errors(key):
+        with translated_errors(self._path(key)):
             os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
             with _temporary_beside(target) as temporary:
                 _write_file(temporary, lambda file: _write_all(file, data))
@@ -111,8 +113,20 @@ class LocalStore(Store):
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. Folders stay, also when empty."""
         for key in keys:
-            with self._errors(key), contextlib.suppress(FileNotFoundError):
+            with translated_errors(self._path(key)), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(key))  # noqa: PTH108
+
+    def pending(self, prefix: str = "") -> Iterator[PendingWrite]:
+        """See `Store.pending`: temporary files."""
+        for info in _walk(self._path(prefix.rstrip("/")), prefix.rstrip("/")):
+            if is_temporary(info.key):
+                yield PendingWrite(info.key, info.last_modified)
+
+    def abort(self, pending: PendingWrite) -> None:
+        """See `Store.abort`."""
+        if not is_temporary(pending.key):
+            raise ValueError(f"{pending.key!r} is no unfinished write")
+        self.delete([pending.key])
 
     def can_name(self, key: str) -> bool:
         """See `Store.can_name`: any name that is UTF-8, control characters included."""
@@ -130,7 +144,7 @@ class LocalStore(Store):
 
     def _create(self, key: str, write: Callable[[BinaryIO], None]) -> None:
         target = self._path(key)
-        with self._errors(key):
+        with translated_errors(self._path(key)):
             os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
             if os.path.lexists(target):
                 raise FileExistsError(target)
@@ -139,32 +153,38 @@ class LocalStore(Store):
                 os.link(temporary, target)
             _sync_folder(os.path.dirname(target))  # noqa: PTH120
 
-    @contextlib.contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NotFound(f"{self.describe(key)}: not found ({error.strerror}).") from error
-        except FileExistsError as error:
-            raise AlreadyExists(f"{self.describe(key)}: already exists.") from error
-        except PermissionError as error:
-            raise PermissionDenied(f"{self.describe(key)}: permission denied ({error.strerror}).") from error
-        except OSError as error:
-            raise StoreError(f"{self.describe(key)}: {error.strerror or error} (errno {error.errno}).") from error
+
+@contextlib.contextmanager
+def translated_errors(name: str) -> Iterator[None]:
+    """Turn the operating system's errors into the store's; `name` is the path that messages name."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NotFound(f"{name}: not found ({error.strerror}).") from error
+    except FileExistsError as error:
+        raise AlreadyExists(f"{name}: already exists.") from error
+    except PermissionError as error:
+        raise PermissionDenied(f"{name}: permission denied ({error.strerror}).") from error
+    except OSError as error:
+        raise StoreError(f"{name}: {error.strerror or error} (errno {error.errno}).") from error
+
+
+def is_temporary(key: str) -> bool:
+    """Return whether the key is that of a file whose writer has not finished."""
+    return key.endswith(".unlabeled-tmp") and TEMPORARY.fullmatch(key) is not None
 
 
 def _walk(folder: str, prefix: str) -> Iterator[ObjectInfo]:
-    """Yield the files below `folder`; `prefix` is the folder's own key."""
+    """Yield the files below `folder`, temporary ones too; `prefix` is the folder's own key."""
     waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(folder, prefix, frozenset())]
     while waiting:
         path, key, above = waiting.pop()
-        try:
-            status = os.stat(path)  # noqa: PTH116
-            entries = os.scandir(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError as error:
-            raise PermissionDenied(f"{path}: permission denied ({error.strerror}).") from error
+        with translated_errors(path):
+            try:
+                status = os.stat(path)  # noqa: PTH116
+                entries = os.scandir(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # removed meanwhile, or never there
         here = (status.st_dev, status.st_ino)
         if here in above:
             yield _unsupported(key)
@@ -172,10 +192,17 @@ def _walk(folder: str, prefix: str) -> Iterator[ObjectInfo]:
         with entries:
             for entry in entries:
                 child = f"{key}/{entry.name}" if key else entry.name
-                if entry.is_dir():
+                if _is_folder(entry):
                     waiting.append((entry.path, child, above | {here}))
-                elif not TEMPORARY.fullmatch(entry.name):
+                else:
                     yield from _file_entry(entry, child)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _file_entry(entry: os.DirEntry[str], key: str) -> Iterator[ObjectInfo]:

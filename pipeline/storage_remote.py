@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import AlreadyExists, ConfigError, NotFound, StoreError
-from .storage import CONTROL, ObjectInfo, Page, Store, StoreOptions, check_range, check_unchanged, is_nameable
+from .storage import (
+    CONTROL,
+    ObjectInfo,
+    Page,
+    PendingWrite,
+    Store,
+    StoreOptions,
+    check_range,
+    check_unchanged,
+    is_nameable,
+)
 from .storage_client import (
     CLIENT_ERRORS,
     Client,
@@ -26,7 +36,7 @@ from .storage_client import (
     open_client,
     translated,
 )
-from .storage_s3 import Refused, S3Listing
+from .storage_s3 import Refused, S3Requests, abort_upload, list_pages, list_uploads
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -77,13 +87,33 @@ class RemoteStore(Store):
     def list(self, prefix: str = "") -> Iterator[Page]:
         """See `Store.list`. S3 listings keep every key; elsewhere a key that cannot be named is a StoreError."""
         if self.scheme != "s3":
-            yield from self._list_plain(prefix)
+            yield from self.list_plain(prefix)
             return
         try:
-            for entries in S3Listing(self.bucket, self.options).pages(self._folder(prefix)):
+            for entries in list_pages(self._requests, self._folder(prefix)):
                 yield [self._listed(*entry) for entry in entries]
         except Refused:
-            yield from self._list_plain(prefix)
+            yield from self.list_plain(prefix)
+
+    def list_plain(self, prefix: str) -> Iterator[Page]:
+        """List through obstore alone, for stores where nothing else can be signed.
+
+        It gives `a/` as `a`, so an empty object is looked up: one that is not there is a marker. A key that
+        cannot be named fails the listing, by name.
+        """
+        folder = self._folder(prefix).rstrip("/")
+        stream = iter(self.client.list(folder or None, chunk_size=LIST_KEYS))
+        while True:
+            try:
+                entries = next(stream, None)
+            except CLIENT_ERRORS as error:
+                raise translated(error, self.describe(prefix)) from error
+            if entries is None:
+                return
+            page = [self._info(self._relative(entry["path"]), entry) for entry in entries]
+            yield [
+                self._as_marker(info) if info.num_bytes == 0 and not self._exists(info.key) else info for info in page
+            ]
 
     def head(self, key: str) -> ObjectInfo:
         """See `Store.head`."""
@@ -158,6 +188,21 @@ class RemoteStore(Store):
                 for key in group:
                     self._delete_one(key)
 
+    def pending(self, prefix: str = "") -> Iterator[PendingWrite]:
+        """See `Store.pending`: uploads in parts on S3; elsewhere the client cannot see them."""
+        if self.scheme == "s3":
+            for full_key, upload_id, started in list_uploads(self._requests, self._folder(prefix)):
+                yield PendingWrite(self._relative(full_key), started, upload_id)
+
+    def abort(self, pending: PendingWrite) -> None:
+        """See `Store.abort`."""
+        full_key = f"{self.prefix}/{pending.key}" if self.prefix else pending.key
+        abort_upload(self._requests, full_key, pending.upload_id)
+
+    @cached_property
+    def _requests(self) -> S3Requests:
+        return S3Requests(self.bucket, self.options)
+
     @cached_property
     def client(self) -> Client:
         """The obstore client, made on first use; its credentials renew themselves."""
@@ -206,22 +251,6 @@ class RemoteStore(Store):
             return ObjectInfo(key, num_bytes, etag, last_modified)
         printable = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", key)
         return ObjectInfo(printable, num_bytes, etag, last_modified, is_supported=False)
-
-    def _list_plain(self, prefix: str) -> Iterator[Page]:
-        """List through obstore, which gives `a/` as `a`: an empty object that is not there is a marker."""
-        folder = self._folder(prefix).rstrip("/")
-        stream = iter(self.client.list(folder or None, chunk_size=LIST_KEYS))
-        while True:
-            try:
-                entries = next(stream, None)
-            except CLIENT_ERRORS as error:
-                raise translated(error, self.describe(prefix)) from error
-            if entries is None:
-                return
-            page = [self._info(self._relative(entry["path"]), entry) for entry in entries]
-            yield [
-                self._as_marker(info) if info.num_bytes == 0 and not self._exists(info.key) else info for info in page
-            ]
 
     def _as_marker(self, info: ObjectInfo) -> ObjectInfo:
         return ObjectInfo(f"{info.key}/", 0, info.etag, info.last_modified, is_supported=False)

@@ -1,12 +1,13 @@
-"""ListObjectsV2 as the server answers it, with every key as it is.
+"""S3 requests that obstore does not offer: listings with every key as it is, and uploads that were never finished.
 
 object_store, under obstore, fails a whole page of a listing on one key with `//`, `..` or a control
-character, and gives the marker `a/` as an object `a`. So the request is made here: obstore signs it, with
-whatever credentials it has, and the reply is read as it came.
+character, and gives the marker `a/` as an object `a`. So these requests are made here: obstore signs them,
+with whatever credentials it has, and the replies are read as they came.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote, unquote_plus, urlsplit
 from xml.etree import ElementTree as ET
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Full key, size, etag, time.
 Entry: TypeAlias = tuple[str, int, str, datetime]
+#: Full key, upload id, time of its start.
+Upload: TypeAlias = tuple[str, str, datetime]
+
+Method: TypeAlias = Literal["GET", "DELETE"]
 
 EXPIRES = timedelta(minutes=15)
 
@@ -38,66 +43,94 @@ class Refused(StoreError):
     """The server does not take this request, though it may take obstore's own, which is signed in headers."""
 
 
+def list_pages(requests: S3Requests, folder: str) -> Iterator[list[Entry]]:
+    """Yield all objects whose key starts with `folder`, a thousand at a time, in the server's order.
+
+    Raises:
+        Refused: on the first page, when the server does not take a request signed in its URL.
+        NotFound: the bucket does not exist.
+        StoreError: beyond the retry budget.
+    """
+    query = {"list-type": "2", "encoding-type": "url", "prefix": folder}
+    while True:
+        try:
+            entries, token = parse_listing(requests.send("GET", "", query))
+        except Refused as error:
+            if "continuation-token" not in query:
+                raise
+            raise StoreError(str(error)) from error  # too late to list in another way
+        yield entries
+        if not token:
+            return
+        query["continuation-token"] = token
+
+
+def list_uploads(requests: S3Requests, folder: str) -> Iterator[Upload]:
+    """Yield the uploads in parts under `folder` that are neither finished nor aborted; raises as `list_pages`."""
+    query = {"uploads": "", "prefix": folder}  # no encoding-type: some servers say so here, and do not encode
+    while True:
+        root = _parse(requests.send("GET", "", query))
+        for element in root.iterfind("{*}Upload"):
+            started = datetime.fromisoformat(_text(element, "Initiated"))
+            yield _text(element, "Key"), _text(element, "UploadId"), started
+        if _text(root, "IsTruncated") != "true":
+            return
+        query["key-marker"] = _text(root, "NextKeyMarker")
+        query["upload-id-marker"] = _text(root, "NextUploadIdMarker")
+
+
+def abort_upload(requests: S3Requests, key: str, upload_id: str) -> None:
+    """Drop the parts of an unfinished upload; one that is finished or gone already is no error."""
+    with contextlib.suppress(NotFound):
+        requests.send("DELETE", key, {"uploadId": upload_id})
+
+
 @dataclass(frozen=True)
-class S3Listing:
-    """Listings of one bucket."""
+class S3Requests:
+    """Requests to one bucket, signed in their URL, over connections that stay open."""
 
     bucket: str
     options: StoreOptions
 
-    def pages(self, folder: str) -> Iterator[list[Entry]]:
-        """Yield all objects whose key starts with `folder`, a thousand at a time, in the server's order.
+    def send(self, method: Method, key: str, query: dict[str, str]) -> bytes:
+        """Return the body of the reply.
+
+        Args:
+            method: GET or DELETE.
+            key: full key, "" for the bucket.
+            query: parameters, unquoted.
 
         Raises:
-            Refused: on the first page, when the server does not take a request signed in its URL.
-            NotFound: the bucket does not exist.
+            NotFound: there is no such bucket, object or upload.
+            Refused: any other reply of the kind that trying again does not change.
             StoreError: beyond the retry budget.
         """
-        token = ""
-        while True:
-            try:
-                entries, token = self._page(folder, token)
-            except Refused as error:
-                if not token:
-                    raise
-                raise StoreError(str(error)) from error  # too late to list in another way
-            yield entries
-            if not token:
-                return
-
-    def _page(self, folder: str, token: str) -> tuple[list[Entry], str]:
-        query = {"list-type": "2", "encoding-type": "url", "prefix": folder}
-        if token:
-            query["continuation-token"] = token
-        status, body = self._fetch(query)
-        if status == 200:
-            return parse_listing(body)
+        status, body = self._fetch(method, key, query)
+        if status < 300:
+            return body
         code, message = parse_error(body)
-        text = f"s3://{self.bucket}/{folder}: {code}: {message} (HTTP {status})"
-        if status == 404:
-            raise NotFound(text)
-        if status >= 500 or status == 429:
-            raise StoreError(text)
-        raise Refused(text)
+        name = f"s3://{self.bucket}/{key or query.get('prefix', '')}".rstrip("/")
+        error_class = NotFound if status == 404 else StoreError if _is_passing(status) else Refused
+        raise error_class(f"{name}: {code}: {message}".rstrip(": ") + f" (HTTP {status})")
 
-    def _fetch(self, query: dict[str, str]) -> tuple[int, bytes]:
+    def _fetch(self, method: Method, key: str, query: dict[str, str]) -> tuple[int, bytes]:
         """Return status and body; what may pass is tried again within the options' bounds."""
         deadline = time.monotonic() + self.options.retry_budget_seconds
         for attempt in range(self.options.num_retries + 1):
             is_last = attempt == self.options.num_retries or time.monotonic() > deadline
             try:
-                reply = self._pool.request("GET", self._signed(query), retries=False, redirect=False)
-                if is_last or (reply.status < 500 and reply.status != 429):
+                reply = self._pool.request(method, self._signed(method, key, query), retries=False, redirect=False)
+                if is_last or not _is_passing(reply.status):
                     return reply.status, reply.data
             except urllib3.exceptions.SSLError as error:
                 raise Refused(f"s3://{self.bucket}: {error}") from error
             except urllib3.exceptions.HTTPError as error:
                 if is_last:
-                    raise StoreError(f"s3://{self.bucket}: listing failed: {error}") from error
+                    raise StoreError(f"s3://{self.bucket}: no reply: {error}") from error
             time.sleep(random.uniform(0.5, 1.0) * min(10.0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _signed(self, query: dict[str, str]) -> str:
+    def _signed(self, method: Method, key: str, query: dict[str, str]) -> str:
         """Return the request's URL with its signature.
 
         obstore signs paths below an endpoint. The endpoint given here ends in a query whose last value is
@@ -109,7 +142,7 @@ class S3Listing:
 
         pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         config = s3_config(self.options)
-        config["aws_endpoint_url_s3"] = f"{self._base_url}?{pairs}&x-id="
+        config["aws_endpoint_url_s3"] = f"{self._base_url}{quote(f'/{key}' if key else '')}?{pairs}&x-id="
         config["virtual_hosted_style_request"] = True
         client = S3Store(
             self.bucket,
@@ -117,7 +150,7 @@ class S3Listing:
             client_options=client_config(self.options),
             credential_provider=self._credential_provider,
         )
-        return obstore.sign(client, "GET", "ListObjectsV2", EXPIRES)
+        return obstore.sign(client, method, "Unlabeled", EXPIRES)
 
     @property
     def _base_url(self) -> str:
@@ -139,6 +172,10 @@ class S3Listing:
         if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
             return urllib3.ProxyManager(proxy, timeout=timeout)
         return urllib3.PoolManager(timeout=timeout)
+
+
+def _is_passing(status: int) -> bool:
+    return status >= 500 or status == 429
 
 
 def parse_listing(body: bytes) -> tuple[list[Entry], str]:
@@ -173,7 +210,7 @@ def _parse(body: bytes) -> ET.Element:
     try:
         return ET.fromstring(body)  # noqa: S314 - from the server that holds the data; expat bounds entities
     except ET.ParseError as error:
-        raise StoreError(f"listing: the reply is not XML: {error}") from error
+        raise StoreError(f"an S3 reply is not XML ({error}): {body[:100]!r}") from error
 
 
 def _text(element: ET.Element, name: str) -> str:

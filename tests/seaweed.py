@@ -113,11 +113,13 @@ def start_seaweed(folder: Path) -> SeaweedServer:
     }
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [identity, reader]}))
+    # Every bucket has volumes of its own; seven at once, as by default, would use up the server after a few tests.
+    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
     master, volume, filer, s3 = free_ports(4)
     log = folder / "weed.log"
     command = [
         weed_binary(), "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=50", "-volume.preStopSeconds=1",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=1000", "-volume.preStopSeconds=1",
         f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}",
         "-s3", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}",
     ]  # fmt: skip

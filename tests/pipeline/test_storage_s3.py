@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unlabeled.pipeline.errors import StoreError
+from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.storage_s3 import parse_error, parse_listing
+
+from ..conftest import Bucket
+
+
+def listing(key: str) -> bytes:
+    from urllib.parse import quote_plus
+
+    return (
+        '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>'
+        f"<Contents><Key>{quote_plus(key)}</Key><LastModified>2026-11-22T10:00:00.000Z</LastModified>"
+        "<ETag>&quot;e&quot;</ETag><Size>7</Size></Contents></ListBucketResult>"
+    ).encode()
+
+
+@given(st.text(max_size=20))
+def test_every_key_comes_through_as_it_is(key: str) -> None:
+    key = key.encode("utf-8", "ignore").decode()
+    [(found, num_bytes, etag, when)], token = parse_listing(listing(key))
+    assert (found, num_bytes, etag, when.isoformat(), token) == (key, 7, '"e"', "2026-11-22T10:00:00+00:00", "")
+
+
+def test_a_reply_that_is_no_xml_is_an_error() -> None:
+    with pytest.raises(StoreError, match=r"not XML.*hello"):
+        parse_listing(b"hello")
+    assert parse_error(b"hello") == ("error", "hello")
+
+
+@pytest.mark.s3
+def test_keys_that_cannot_be_named_are_listed_and_marked(s3: Bucket) -> None:
+    good = ["p/a", "p/b c", "p/z"]
+    bad = {"p/ctrl\x01x": "ctrl\\x01x", "p/new\nline": "new\\x0aline", "p/del\x7f": "del\\x7f", "p/tab\t": "tab\\x09"}
+    for key in [*good, *bad]:
+        s3.client.put_object(Bucket=s3.name, Key=key, Body=b"x")
+    infos = [info for page in Store.open(f"{s3.uri}/p", s3.options).list() for info in page]
+    assert sorted(info.key for info in infos if info.is_supported) == ["a", "b c", "z"]
+    assert sorted(info.key for info in infos if not info.is_supported) == sorted(bad.values())
+
+
+@pytest.mark.s3
+def test_markers_are_seen_as_such(s3: Bucket) -> None:
+    for key in ("p/", "p/folder/", "p/folder/x"):
+        s3.client.put_object(Bucket=s3.name, Key=key, Body=b"" if key.endswith("/") else b"x")
+    s3.client.put_object(Bucket=s3.name, Key="p/empty", Body=b"")
+    infos = {info.key: info for page in Store.open(f"{s3.uri}/p", s3.options).list() for info in page}
+    assert {key for key, info in infos.items() if info.is_marker} >= {"folder/"}
+    assert {key for key, info in infos.items() if info.is_supported} == {"empty", "folder/x"}
+
+
+@pytest.mark.s3
+def test_an_upload_that_was_never_finished_is_found_and_aborted(s3: Bucket) -> None:
+    key = "p/data/a b%20+.parquet"
+    upload = s3.client.create_multipart_upload(Bucket=s3.name, Key=key)["UploadId"]
+    s3.client.upload_part(Bucket=s3.name, Key=key, UploadId=upload, PartNumber=1, Body=b"x" * 1000)
+    store = Store.open(f"{s3.uri}/p", s3.options)
+    assert list(store.list()) == [[]]
+    assert list(store.pending("other")) == []
+    [pending] = store.pending()
+    assert (pending.key, pending.upload_id) == ("data/a b%20+.parquet", upload)
+    assert pending.started.tzinfo is not None
+    store.abort(pending)
+    store.abort(pending)
+    assert list(store.pending()) == []
