@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import tarfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.encode import decode_flac, encode_flac
@@ -149,3 +156,35 @@ def test_the_estimate_is_near_the_size_of_what_is_stored() -> None:
     task, item = AudioClipAdjacency(), samples.waveform_item(0, seconds=30)
     stored = sum(len(encode_flac(row[name], 16000)) for row in rows(task, item) for name in ("clip_a", "clip_b"))
     assert 0.5 < task.estimate_num_bytes(2 * len(item.samples)) / stored < 2
+
+
+@pytest.mark.real_media
+def test_the_stated_setting_uses_at_least_half_of_the_spoken_digits() -> None:
+    folder = os.environ.get("UNLABELED_MEDIA")
+    archives = sorted(Path(folder).rglob("spoken_digits*.tar.*")) if folder else []
+    if not archives:
+        pytest.skip("UNLABELED_MEDIA has no spoken_digits*.tar.*")
+    task = AudioClipAdjacency(clip_seconds=0.05, max_gap_seconds=0.03, trim_seconds=0.01)
+    num_used = num_files = 0
+    with tarfile.open(archives[0]) as archive:
+        for member in archive:
+            if not member.name.endswith(".wav"):
+                continue
+            num_files += 1
+            with contextlib.suppress(Filtered):
+                num_used += bool(rows(task, digit(archive.extractfile(member))))
+    assert num_files == 1000
+    assert num_used >= 500
+
+
+def digit(file: Any) -> Waveform:
+    read, rate_hz = soundfile.read(io.BytesIO(file.read()), dtype="float32")
+    resampled = soxr.resample(read, rate_hz, 16000)
+    return Waveform(
+        media_kind="audio",
+        codec="pcm_s16le",
+        samples=np.clip(np.rint(resampled * 32768), -32768, 32767).astype(np.int16),
+        sample_rate_hz=16000,
+        source_sample_rate_hz=rate_hz,
+        num_channels=1,
+    )

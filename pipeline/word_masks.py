@@ -1,0 +1,58 @@
+"""Hiding words of a token sequence, shared by the task that stores a mask and the trainers that redraw it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What stands for a hidden word: its mask tokens, random tokens, or itself (BERT).
+MASKED_FRACTION, RANDOM_FRACTION = 0.8, 0.1
+
+
+def mask_words(
+    ids: NDArray[np.int32],
+    word_starts: NDArray[np.bool_],
+    probability: float,
+    generator: np.random.Generator,
+    mask_id: int,
+    ordinary_ids: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the ids that a model sees, int32 [num_tokens], and which tokens it is to predict, bool [num_tokens].
+
+    Words are taken in random order as long as they fit into `probability` of all tokens, at least one word in all. A
+    word's tokens share one fate: 80 % are replaced by the mask token, 10 % by random ordinary tokens, 10 % stay.
+
+    Args:
+        ids: the original tokens, without special ones.
+        word_starts: bool [num_tokens], True where a word begins; the first token always begins one.
+        probability: share of the tokens to predict.
+        generator: of this example and epoch: `transforms.mask_generator(mask_seed, epoch)`.
+        mask_id: the mask token's id.
+        ordinary_ids: ids that random tokens are drawn from.
+    """
+    begins = word_starts.copy()
+    begins[:1] = True
+    word_of = np.cumsum(begins) - 1
+    lengths = np.bincount(word_of)
+    order = generator.permutation(len(lengths))
+    chosen = _fitting(lengths[order], max(1, round(probability * len(ids))))
+    hidden_words = np.zeros(len(lengths), bool)
+    hidden_words[order[chosen]] = True
+    fate = generator.random(len(lengths))[word_of]
+    hidden = hidden_words[word_of]
+    random_ids = ordinary_ids[generator.integers(len(ordinary_ids), size=len(ids))]
+    seen = np.where(hidden & (fate < MASKED_FRACTION), np.int32(mask_id), ids)
+    is_random = hidden & (fate >= MASKED_FRACTION) & (fate < MASKED_FRACTION + RANDOM_FRACTION)
+    return np.where(is_random, random_ids, seen).astype(np.int32), hidden
+
+
+def _fitting(lengths: NDArray[np.int64], limit: int) -> list[int]:
+    """Return indexes of words, first come first served, that together have at most `limit` tokens; one at least."""
+    chosen, total = [], 0
+    for index, length in enumerate(lengths):
+        if total + length <= limit:
+            chosen.append(index)
+            total += int(length)
+        if total == limit:
+            break
+    return chosen or [int(np.argmin(lengths))]
