@@ -24,7 +24,7 @@ def group_function(group_by: str | None, group_csv: bytes | None = None) -> Grou
         group_csv: content of a csv with columns source_key, group, used instead of a regular expression.
 
     Raises:
-        ConfigError: the expression does not compile, or the csv lacks a column.
+        ConfigError: the expression does not compile, or the csv is not UTF-8 or lacks a column.
     """
     if group_csv is not None:
         table = _read_group_csv(group_csv)
@@ -55,11 +55,15 @@ def splits_of(groups: Sequence[str], val_fraction: float, seed: int) -> list[str
 
 
 def _read_group_csv(data: bytes) -> dict[str, str]:
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+    try:
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"`group_by` csv: not UTF-8: {error}.") from error
     for column in ("source_key", "group"):
         if column not in (rows.fieldnames or []):
             raise ConfigError(
                 f"`group_by` csv: no column {column!r}; it has {', '.join(rows.fieldnames or [])}."
                 + nearest(column, rows.fieldnames or [])
             )
-    return {row["source_key"]: row["group"] for row in rows}
+    # An empty cell, or a line that ends early, names no group: the key stands alone.
+    return {row["source_key"]: row["group"] for row in rows if row["group"]}
