@@ -29,6 +29,8 @@ def started_ray(run: RunSettings) -> Iterator[int]:
 
     address = run.address or os.environ.get("RAY_ADDRESS")
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns that its own progress bars are off; ours are shown instead.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield int(ray.cluster_resources().get("CPU", 1))
         return
