@@ -39,6 +39,7 @@ _VALUE_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
     "binary": pa.binary(),
 }
+_INT_RANGES = {name: (int(np.iinfo(name).min), int(np.iinfo(name).max)) for name in _VALUE_TYPES if "int" in name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class Feature:
         return leaf
 
     @property
-    def huggingface(self) -> dict[str, Any]:
-        """The column as Hugging Face features JSON; lists as `Sequence`, which old and new readers take."""
+    def huggingface(self) -> Any:
+        """The column as Hugging Face features JSON; lists in the notations that old and new readers take."""
         if self.kind == "image":
             leaf: dict[str, Any] = {"_type": "Image"}
         elif self.kind == "audio":
@@ -97,9 +98,11 @@ class Feature:
             leaf = {"names": list(self.classes), "_type": "ClassLabel"}
         else:
             leaf = {"dtype": self.dtype, "_type": "Value"}
+        nested: Any = leaf
         for _ in self.shape:
-            leaf = {"feature": leaf, "_type": "Sequence"}
-        return leaf
+            # A `Sequence` of a struct would be read as a struct of lists.
+            nested = [nested] if self.kind == "box" else {"feature": nested, "_type": "Sequence"}
+        return nested
 
     def to_json(self) -> dict[str, Any]:
         """Return the feature as JSON for the manifest; `from_json` reads it back."""
@@ -250,14 +253,18 @@ def _check(name: str, feature: Feature, shape: tuple[int | None, ...], found: An
         if not np.abs(found).max(initial=0.0) <= 1.0:
             raise ConfigError(f"column {name!r} must be finite and within [-1, 1].")
     elif feature.kind == "box":
-        if len(found) != 4:
-            raise ConfigError(f"column {name!r} must be (x, y, w, h), but is {found!r}.")
+        if not (isinstance(found, list | tuple | np.ndarray) and len(found) == 4 and all(map(_is_int, found))):
+            raise ConfigError(f"column {name!r} must be whole numbers (x, y, w, h), but is {found!r}.")
     else:
         _check_value(name, feature, found)
 
 
 def _is_array(found: Any, dtype: type[np.generic], ndim: int) -> bool:
     return isinstance(found, np.ndarray) and found.dtype == dtype and found.ndim == ndim
+
+
+def _is_int(found: Any) -> bool:
+    return isinstance(found, int | np.integer)
 
 
 def _check_value(name: str, feature: Feature, found: Any) -> None:
@@ -272,6 +279,10 @@ def _check_value(name: str, feature: Feature, found: Any) -> None:
         expected = (int, np.integer)
     if not isinstance(found, expected) or (isinstance(found, bool) and feature.dtype != "bool"):
         raise ConfigError(f"column {name!r} must be {feature.dtype}, but is {_describe(found)}.")
+    if isinstance(found, int | np.integer) and feature.dtype in _INT_RANGES:
+        low, high = _INT_RANGES[feature.dtype]
+        if not low <= found <= high:
+            raise ConfigError(f"column {name!r} must be {feature.dtype}, but {found} is not in [{low}, {high}].")
     if feature.classes and int(found) not in range(len(feature.classes)):
         raise ConfigError(f"column {name!r} must be in [0, {len(feature.classes)}), but is {int(found)}.")
 
