@@ -105,7 +105,7 @@ class LocalStore(Store):
         """See `Store.put`: written beside, then renamed over."""
         target = self._path(key)
         with translated_errors(self._path(key)):
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            _make_folder_of(target)
             with _temporary_beside(target) as temporary:
                 _write_file(temporary, lambda file: _write_all(file, data))
                 os.replace(temporary, target)  # noqa: PTH105
@@ -145,7 +145,7 @@ class LocalStore(Store):
     def _create(self, key: str, write: Callable[[BinaryIO], None]) -> None:
         target = self._path(key)
         with translated_errors(self._path(key)):
-            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            _make_folder_of(target)
             if os.path.lexists(target):
                 raise FileExistsError(target)
             with _temporary_beside(target) as temporary:
@@ -244,6 +244,13 @@ def _temporary_beside(target: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
+
+
+def _make_folder_of(target: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"{target}: a folder on the way is a file.") from error
 
 
 def _write_file(path: str, write: Callable[[BinaryIO], object]) -> None:

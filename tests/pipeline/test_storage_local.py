@@ -136,7 +136,16 @@ def test_only_an_unfinished_write_can_be_aborted(tmp_path: Path) -> None:
 def test_an_existing_folder_is_no_object(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     store.create("a/b", b"x")
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="directory"):
         store.get("a")
-    with pytest.raises((AlreadyExists, NotFound)):
+    with pytest.raises(AlreadyExists):
         store.create("a", b"x")
+
+
+@pytest.mark.parametrize("key", ["a/b", "a/b/c"])
+def test_a_file_is_no_folder(tmp_path: Path, key: str) -> None:
+    store = Store.open(tmp_path)
+    store.create("a", b"x")
+    for write in (store.create, store.put):
+        with pytest.raises(StoreError, match="a folder on the way is a file"):
+            write(key, b"y")
