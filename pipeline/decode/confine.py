@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Descriptors beyond those that the parent has passed. Their numbers are the parent's: in a busy one, high.
-_NUM_SPARE_FILES = 32
+_MAX_OPEN_FILES = 32
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 #: glibc: one arena (each takes 64 MB of the address space), and freed pictures are kept for the next one: giving
 #: 750 kB back and taking it again, page by page, would take a third of the time of a photograph.
@@ -26,6 +25,8 @@ def confine(parent_pid: int, memory_bytes: int) -> None:
     Args:
         parent_pid: the parent; where it is gone already, this process ends.
         memory_bytes: address space.
+
+    The descriptors in use must have numbers below 32.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -37,8 +38,7 @@ def confine(parent_pid: int, memory_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    max_open_files = _highest_descriptor() + 1 + _NUM_SPARE_FILES
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max_open_files, max_open_files))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     warnings.simplefilter("ignore")
 
@@ -52,8 +52,7 @@ class FileGate:
     """
 
     def __init__(self) -> None:
-        self._max_open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        self._num_taken = 1 + _highest_descriptor()
+        self._num_taken = 1 + max(int(descriptor.name) for descriptor in Path("/proc/self/fd").iterdir())
         while (filler := os.dup(0)) < self._num_taken:
             pass
         os.close(filler)
@@ -62,15 +61,11 @@ class FileGate:
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Let files be opened meanwhile."""
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._max_open_files, self._max_open_files))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
         try:
             yield
         finally:
             self._shut()
 
     def _shut(self) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._num_taken, self._max_open_files))
-
-
-def _highest_descriptor() -> int:
-    return max(int(descriptor.name) for descriptor in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._num_taken, _MAX_OPEN_FILES))

@@ -24,11 +24,14 @@ Decoders run here through *handlers*, functions that are found by name:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import os
 import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from ..errors import Reject, RejectReason
@@ -174,22 +177,37 @@ def _rejected(reason: RejectReason, message: str, offset_bytes: int | None = Non
 
 def _load(where: str) -> Handler:
     """Return the function that `path/to/file.py:function` or `package.module:function` names."""
-    module_name, _, function = where.rpartition(":")
-    if module_name.endswith(".py"):
-        spec = importlib.util.spec_from_file_location("unlabeled_user_decoder", module_name)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"cannot load {module_name}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(module_name)
-    handler: Handler = getattr(module, function)
+    module, _, function = where.rpartition(":")
+    handler: Handler = getattr(
+        _load_file(module) if module.endswith(".py") else importlib.import_module(module), function
+    )
     return handler
+
+
+@functools.cache
+def _load_file(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("unlabeled_user_decoder", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _moved_down(descriptor: int) -> int:
+    """Return the lowest number that the descriptor can have: its parent may hold thousands of files."""
+    lower = os.dup(descriptor)
+    if lower > descriptor:
+        os.close(lower)
+        return descriptor
+    os.close(descriptor)
+    return lower
 
 
 def main() -> None:
     """Serve the parent on the descriptors that the command line names: socket, inbox, outbox, parent's pid."""
-    connection, inbox, outbox, parent_pid = (int(word) for word in sys.argv[1:5])
+    connection, inbox, outbox = (_moved_down(int(word)) for word in sys.argv[1:4])
+    parent_pid = int(sys.argv[4])
     channel = Channel(socket.socket(fileno=connection))
     settings = channel.receive()
     confine(parent_pid, settings["memory_bytes"])

@@ -144,7 +144,21 @@ def _bmp_ends_early(data: bytes) -> bool:
 
 
 def _gif_ends_early(data: bytes) -> bool:
-    return b"\x3b" not in data[-64:]
+    position = 13 + _gif_palette_bytes(data, 10)
+    while position < len(data):
+        kind = data[position]
+        if kind not in (0x21, 0x2C):
+            return False  # the trailer, or damage
+        position += 2 if kind == 0x21 else 11 + _gif_palette_bytes(data, position + 9)
+        while position < len(data) and data[position]:
+            position += 1 + data[position]
+        position += 1
+    return True
+
+
+def _gif_palette_bytes(data: bytes, flags_at: int) -> int:
+    flags = data[flags_at] if flags_at < len(data) else 0
+    return 3 << (1 + (flags & 7)) if flags & 0x80 else 0
 
 
 def _boxes_end_early(data: bytes) -> bool:
