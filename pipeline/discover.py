@@ -38,8 +38,8 @@ def find_task(spec: str) -> TaskClass:
     if ":" in spec:
         module_name, _, class_name = spec.partition(":")
         found = getattr(_import(module_name, spec), class_name, None)
-        if not (inspect.isclass(found) and issubclass(found, PretextTask)):
-            raise ConfigError(f"`--task {spec}`: {class_name!r} in {module_name} is no PretextTask.")
+        if not (inspect.isclass(found) and issubclass(found, PretextTask) and not inspect.isabstract(found)):
+            raise ConfigError(f"`--task {spec}`: {class_name!r} in {module_name} is no PretextTask that can be used.")
         return found
     names = task_names()
     if spec not in names:
@@ -97,7 +97,11 @@ def _load_file(path: Path) -> ModuleType:
         raise ConfigError(f"`--task {path}` cannot be loaded as a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file may raise anything
+        del sys.modules[module_name]
+        raise ConfigError(f"`--task {path}` cannot be loaded: {type(error).__name__}: {error}.") from error
     return module
 
 
