@@ -25,10 +25,12 @@ class ClipPairTask(PretextTask[Waveform]):
     sample_rate_hz: int = setting(16000, "rate of the decoded sound", unit="hz", at_least=4000, at_most=48000)
     clip_seconds: float = setting(0.96, "length of a clip", unit="s", at_least=0.02, at_most=10)
     trim_seconds: float = setting(0.1, "never used at either end of a recording", unit="s", at_least=0, at_most=10)
-    level_dbfs: float = setting(-26, "mean level of a stored clip", unit="dBFS", at_least=-60, at_most=-6)
-    level_spread_db: float = setting(6, "a level is uniform in level_dbfs +- this", unit="dB", at_least=0, at_most=20)
-    eq_db: float = setting(6, "gains, octave by octave, are uniform in +- this", unit="dB", at_least=0, at_most=20)
-    min_level_dbfs: float = setting(-60, "quieter clips are not used", unit="dBFS", at_least=-120, at_most=0)
+    level_dbfs: float = setting(-26.0, "mean level of a stored clip", unit="dBFS", at_least=-60, at_most=-6)
+    level_spread_db: float = setting(
+        6.0, "a level is uniform in level_dbfs +- this", unit="dB", at_least=0, at_most=20
+    )
+    eq_db: float = setting(6.0, "gains, octave by octave, are uniform in +- this", unit="dB", at_least=0, at_most=20)
+    min_level_dbfs: float = setting(-60.0, "quieter clips are not used", unit="dBFS", at_least=-120, at_most=0)
     max_clipped_fraction: float = setting(0.05, "clips with more clipped samples are not used", at_least=0, at_most=1)
 
     @property

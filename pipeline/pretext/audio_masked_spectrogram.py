@@ -50,7 +50,7 @@ class AudioMaskedSpectrogram(PretextTask[Waveform]):
     patch_f: int = setting(16, "mel bins of a patch", at_least=1, at_most=512)
     mask_ratio: float = setting(0.8, "share of the real patches that is hidden", at_least=0.05, at_most=0.95)
     max_examples: int = setting(20, "most examples of a recording, spread over it", at_least=1)
-    min_level_dbfs: float = setting(-60, "quieter clips are not used", unit="dBFS", at_least=-120, at_most=0)
+    min_level_dbfs: float = setting(-60.0, "quieter clips are not used", unit="dBFS", at_least=-120, at_most=0)
     max_clipped_fraction: float = setting(0.05, "clips with more clipped samples are not used", at_least=0, at_most=1)
 
     def __post_init__(self) -> None:

@@ -37,8 +37,10 @@ class AudioSameClip(ClipPairTask):
         "(arXiv:2010.10915)"
     )
 
+    # Twice that of other pairs: tilt alone finds the partner among 32 in 17 % of cases at 0 dB, 16 % at 6, 9 % at 12.
+    eq_db: float = setting(12.0, "gains, octave by octave, are uniform in +- this", unit="dB", at_least=0, at_most=20)
     min_gap_seconds: float = setting(0.02, "least gap between the segments", unit="s", at_least=0, at_most=60)
-    window_seconds: float = setting(10, "both segments lie in a stretch of this length", unit="s", at_least=0.1)
+    window_seconds: float = setting(10.0, "both segments lie in a stretch of this length", unit="s", at_least=0.1)
     max_examples: int = setting(8, "most examples of a recording, spread over it", at_least=1)
 
     def __post_init__(self) -> None:
