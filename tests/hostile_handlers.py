@@ -83,6 +83,12 @@ def beyond(session: Session) -> Answer:
     return Answer()
 
 
+def greedy(session: Session) -> Answer:
+    """Ask for bytes that no source has."""
+    session._peer.ask({"is": "need", "offset": -5, "length": 1 << 40})
+    return Answer()
+
+
 def count(session: Session, num_items: int, item_bytes: int = 1) -> Generator[Answer, None, Answer]:
     """Yield numbers with arrays; say at the end that all were asked for."""
     for number in range(num_items):
@@ -148,6 +154,6 @@ DECODERS = {
     function.__name__: f"{__file__}:{function.__name__}"
     for function in (
         crash, abort, leave, killed, hang, hang_while_reading, fill_memory, chatter, unknown, verdict, nonsense,
-        beyond, count, echo, read, keep, kept, surroundings, attempt,
+        beyond, greedy, count, echo, read, keep, kept, surroundings, attempt,
     )
 }  # fmt: skip
