@@ -35,6 +35,13 @@ class Settings(BaseModel):
     task: dict[str, Any] = Field(default_factory=dict, description="settings of the pretext task")
 
 
+_SECTIONS = tuple(
+    name
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.get_default(call_default_factory=True), BaseModel | dict)
+)
+
+
 def load_settings(
     config: Path | None, assignments: Sequence[str], overrides: Mapping[str, Any], task_names: Sequence[str]
 ) -> tuple[Settings, dict[str, dict[str, Any]]]:
@@ -44,9 +51,14 @@ def load_settings(
     task to that one.
 
     Raises:
-        ConfigError: no such file, not YAML, or an unknown or mistyped key, named with the nearest match.
+        ConfigError: no such file, not readable, not YAML, or an unknown or mistyped key, named with the nearest match.
     """
-    data = _read_yaml(config) if config else {}
+    sections_of_all = {*_SECTIONS, *task_names}
+    # A section whose lines are all comments is read as null.
+    data = {
+        name: {} if value is None and name in sections_of_all else value
+        for name, value in (_read_yaml(config) if config else {}).items()
+    }
     for assignment in assignments:
         _assign(data, assignment)
     for name, value in overrides.items():
@@ -67,7 +79,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"`--config {path}`: there is no such file.") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"`--config {path}`: cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"`--config {path}`: not YAML: {error}.") from error
     if data is None:
         return {}
@@ -103,4 +117,4 @@ def _hint_task_settings(data: Mapping[str, Any]) -> None:
         if name not in Settings.model_fields and name in all_setting_names():
             raise ConfigError(f"unknown setting `{name}`. Did you mean `task.{name}`?")
         if name not in Settings.model_fields:
-            raise ConfigError(f"unknown setting `{name}`.{nearest(name, Settings.model_fields)}")
+            raise ConfigError(f"unknown setting `{name}`.{nearest(str(name), Settings.model_fields)}")
