@@ -48,7 +48,7 @@ def _picture(pixels: NDArray[np.uint8]) -> PillowImage.Image:
     swapped = abs(rows) < abs(columns)
     turn = _TURNS.get((swapped, int(np.sign(rows)), int(np.sign(columns))))
     upright_shape = (pixels.shape[1], pixels.shape[0], 3) if swapped else pixels.shape
-    if turn is None or channels != 1 or base.shape != upright_shape:
+    if turn is None or channels != 1 or base.shape != upright_shape or base.dtype != pixels.dtype:
         return PillowImage.fromarray(np.ascontiguousarray(pixels))
     return PillowImage.fromarray(base).transpose(turn)
 
