@@ -149,11 +149,13 @@ class _Found:
                 continue
             elif info.is_supported and is_container(info.key):
                 self.containers.append(info)
-            elif wanted.sources.fullmatch(info.key):
-                self.add_plain(info)
+            else:
+                self.add_plain(info, wanted)
 
-    def add_plain(self, info: ObjectInfo) -> None:
+    def add_plain(self, info: ObjectInfo, wanted: _Wanted) -> None:
         """Take in an object that is one source, or none where the client cannot name it."""
+        if not wanted.sources.fullmatch(info.key):
+            return
         if info.is_supported:
             self.plain.append((info.key, info.num_bytes, info.etag))
         else:
@@ -215,15 +217,18 @@ def _index_containers(
 ) -> tuple[list[pa.Table], list[pa.Table]]:
     """Return (sources, rejects) of all containers; Parquet files without media go to the plain objects."""
     sources, rejected = [], []
-    with ThreadPoolExecutor(_NUM_INDEX_THREADS) as pool:
+    pool = ThreadPoolExecutor(_NUM_INDEX_THREADS)
+    try:
         indices = pool.map(lambda info: index_container(store, info, column, cache), found.containers)
         for info, index in zip(found.containers, indices, strict=True):
             if index is None:
-                found.add_plain(info)
+                found.add_plain(info, wanted)
                 continue
             good, bad = _container_tables(info, index, wanted)
             sources.append(good)
             rejected.append(bad)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an error ends the run now, not after thousands of other containers
     return sources, rejected
 
 

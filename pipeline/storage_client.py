@@ -174,7 +174,12 @@ def is_worth_another_try(error: Exception) -> bool:
     """
     text = str(error)
     is_unanswered_create = "kind: Timeout" in text and not _RETRIED.search(text)
-    return isinstance(error, ShortBody) or "status code: 409" in text or is_unanswered_create
+    return isinstance(error, ShortBody) or _is_conflict(text) or is_unanswered_create
+
+
+def _is_conflict(text: str) -> bool:
+    """Return whether S3 found two requests at once; other 409s (Azure's BlobAlreadyExists) say the key is taken."""
+    return "ConditionalRequestConflict" in text or "OperationAborted" in text
 
 
 def translated(error: Exception, name: str) -> StoreError:
@@ -199,7 +204,7 @@ def _error_class(error: Exception, status: str) -> type[StoreError]:
         return NotFound
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in ("401", "403"):
         return PermissionDenied
-    if isinstance(error, AlreadyExistsError) and status != "409":
+    if isinstance(error, AlreadyExistsError) and not _is_conflict(str(error)):
         return AlreadyExists
     if isinstance(error, PreconditionError):
         return Changed

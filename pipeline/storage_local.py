@@ -7,6 +7,7 @@ newline in a name and on a looping link, and costs more than `open` for small fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -150,7 +151,7 @@ class LocalStore(Store):
                 raise FileExistsError(target)
             with _temporary_beside(target) as temporary:
                 _write_file(temporary, write)
-                os.link(temporary, target)
+                _link(temporary, target)
             _sync_folder(os.path.dirname(target))  # noqa: PTH120
 
 
@@ -244,6 +245,16 @@ def _temporary_beside(target: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108
+
+
+def _link(temporary: str, target: str) -> None:
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            message = "the file system has no hard links, and without them the first of two writers is not known"
+            raise StoreError(f"{target}: {message}; use a local disk or an object store.") from error
+        raise
 
 
 def _make_folder_of(target: str) -> None:

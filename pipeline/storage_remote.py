@@ -205,8 +205,16 @@ class RemoteStore(Store):
 
     @cached_property
     def client(self) -> Client:
-        """The obstore client, made on first use; its credentials renew themselves."""
-        return open_client(self.scheme, self.bucket, self.options)
+        """The obstore client, made on first use; its credentials renew themselves.
+
+        Raises:
+            ConfigError: options or environment do not describe a store.
+            PermissionDenied: there are no credentials.
+        """
+        try:
+            return open_client(self.scheme, self.bucket, self.options)
+        except CLIENT_ERRORS as error:
+            raise ConfigError(f"location {self.uri!r}: {translated(error, 'the client')}") from error
 
     def _delete_group(self, keys: Sequence[str]) -> None:
         paths = [self._key(key) for key in keys]

@@ -142,7 +142,7 @@ class S3Requests:
 
         pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         config = s3_config(self.options)
-        config["aws_endpoint_url_s3"] = f"{self._base_url}{quote(f'/{key}' if key else '')}?{pairs}&x-id="
+        config["aws_endpoint_url_s3"] = f"{self._base_url}/{quote(key)}?{pairs}&x-id="
         config["virtual_hosted_style_request"] = True
         client = S3Store(
             self.bucket,
@@ -154,9 +154,10 @@ class S3Requests:
 
     @property
     def _base_url(self) -> str:
+        """The bucket's URL, without a slash at its end."""
         endpoint = s3_endpoint(self.options).rstrip("/")
         if endpoint and os.environ.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() == "true":
-            return f"{endpoint}/"  # names the bucket already
+            return endpoint  # names the bucket already
         return f"{endpoint or f'https://s3.{s3_region(self.options)}.amazonaws.com'}/{self.bucket}"
 
     @cached_property
@@ -182,19 +183,18 @@ def parse_listing(body: bytes) -> tuple[list[Entry], str]:
     """Return the entries of a ListObjectsV2 reply and the token of the next page, "" after the last."""
     root = _parse(body)
     is_encoded = _text(root, "EncodingType") == "url"
-    entries = []
-    for element in root.iterfind("{*}Contents"):
-        key = _text(element, "Key")
-        time_text = _text(element, "LastModified")
-        entry = (
-            unquote_plus(key) if is_encoded else key,
-            int(_text(element, "Size") or 0),
-            _text(element, "ETag"),
-            datetime.fromisoformat(time_text),
-        )
-        entries.append(entry)
+    try:
+        entries = [_entry(element, is_encoded) for element in root.iterfind("{*}Contents")]
+    except (KeyError, ValueError) as error:
+        raise StoreError(f"an S3 listing has an entry that cannot be read: {error!r}") from error
     is_truncated = _text(root, "IsTruncated") == "true"
     return entries, _text(root, "NextContinuationToken") if is_truncated else ""
+
+
+def _entry(element: ET.Element, is_encoded: bool) -> Entry:
+    fields = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+    key = unquote_plus(fields["Key"]) if is_encoded else fields["Key"]
+    return key, int(fields["Size"]), fields.get("ETag", ""), datetime.fromisoformat(fields["LastModified"])
 
 
 def parse_error(body: bytes) -> tuple[str, str]:

@@ -187,7 +187,7 @@ def test_a_hundred_thousand_keys_take_seconds(tmp_path: Path) -> None:
     pq.write_table(pa.table({"key": names, "size": [100_000] * num, "etag": names}), listing)
     started = time.process_time()
     inventory = take_inventory(str(tmp_path), listing=str(listing))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 10
     assert keys(inventory) == sorted(names)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -149,3 +150,13 @@ def test_a_file_is_no_folder(tmp_path: Path, key: str) -> None:
     for write in (store.create, store.put):
         with pytest.raises(StoreError, match="a folder on the way is a file"):
             write(key, b"y")
+
+
+def test_a_file_system_without_hard_links_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", source)
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StoreError, match="no hard links"):
+        Store.open(tmp_path).create("k", b"x")
+    assert list(tmp_path.iterdir()) == []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
-from unlabeled.pipeline.errors import AlreadyExists, NotFound, PermissionDenied, StoreError
+from unlabeled.pipeline.errors import AlreadyExists, ConfigError, NotFound, PermissionDenied, StoreError
 from unlabeled.pipeline.storage import Store, StoreOptions
 from unlabeled.pipeline.storage_remote import RemoteStore
 
@@ -119,6 +122,43 @@ def test_a_listing_that_breaks_half_way_is_never_taken_for_whole() -> None:
     first = Answer(body=b"<ListBucketResult>" + ENTRY + more + b"</ListBucketResult>")
     with scripted_server([first, Answer(403)]) as server, pytest.raises(StoreError):
         list(store_at(server).list())
+
+
+def test_keys_with_odd_segments_are_listed_and_marked() -> None:
+    odd = ["p//double", "p/a/../up", "p/./here", "p/ends/", "p/"]
+    entries = b"".join(ENTRY.replace(b"p/a<", f"{key}<".encode()) for key in [*odd, "p/..."])
+    with scripted_server([Answer(body=b"<ListBucketResult>" + entries + b"</ListBucketResult>")]) as server:
+        [page] = store_at(server).list()
+    assert {info.key: info.is_supported for info in page} == {
+        **dict.fromkeys(("/double", "a/../up", "./here", "ends/", "/"), False),
+        "...": True,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_google_and_azure_create_under_a_condition(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions = {"gs": ("X-Goog-If-Generation-Match", "0"), "az": ("If-None-Match", "*")}
+    with scripted_server([Answer(201), Answer(412 if scheme == "gs" else 409)]) as server:
+        account = {"gcs_base_url": server.url, "disable_oauth": True}
+        account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"key").decode())
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.url)
+        store = Store.open(f"{scheme}://bucket/p", StoreOptions(allow_http=True, num_retries=0))
+        store.create("a b%20", b"x")
+        with pytest.raises(AlreadyExists):
+            store.create("a b%20", b"x")
+    name, value = conditions[scheme]
+    method, path, headers = _lowered(server.requests[0])
+    assert (method, headers[name]) == ("PUT", value)
+    assert unquote(path).endswith("/p/a b%20")
+
+
+def test_an_incomplete_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(ConfigError, match=r"az://container.*[Aa]ccount"):
+        Store.open("az://container/p").get("k")
 
 
 def test_a_key_that_the_client_cannot_name_is_an_error_of_that_key() -> None:

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import StoreError
-from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.storage import Store, StoreOptions
 from unlabeled.pipeline.storage_s3 import parse_error, parse_listing
 
 from ..conftest import Bucket
+from ..scripted_http import Answer, scripted_server
 
 
 def listing(key: str) -> bytes:
@@ -31,6 +32,35 @@ def test_a_reply_that_is_no_xml_is_an_error() -> None:
     with pytest.raises(StoreError, match=r"not XML.*hello"):
         parse_listing(b"hello")
     assert parse_error(b"hello") == ("error", "hello")
+
+
+def test_an_endpoint_may_name_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
+    with scripted_server([Answer(body=listing("p/a"))]) as server:
+        options = StoreOptions(endpoint_url=server.url, access_key_id="i", secret_access_key="s")  # noqa: S106
+        [[info]] = Store.open("s3://bucket/p", options).list()
+    assert info.key == "a"
+    assert server.requests[0][1].startswith("/?list-type=2&encoding-type=url&prefix=p%2F&")
+
+
+def test_the_environment_s_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_server([Answer(body=listing("p/a"))]) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        options = StoreOptions("http://storage.example", access_key_id="i", secret_access_key="s", allow_http=True)  # noqa: S106
+        [[info]] = Store.open("s3://bucket/p", options).list()
+    assert info.key == "a"
+    assert proxy.requests[0][1].startswith("http://storage.example/bucket/?list-type=2")
+
+
+def test_uploads_come_in_pages() -> None:
+    upload = "<Upload><Key>{}</Key><UploadId>u</UploadId><Initiated>2026-11-22T10:00:00Z</Initiated></Upload>"
+    more = "<IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>"
+    pages = [upload.format("a") + more, upload.format("b")]
+    with scripted_server([Answer(body=f"<R>{page}</R>".encode()) for page in pages]) as server:
+        options = StoreOptions(endpoint_url=server.url, access_key_id="i", secret_access_key="s")  # noqa: S106
+        assert [pending.key for pending in Store.open("s3://bucket", options).pending()] == ["a", "b"]
+    assert "key-marker=a&upload-id-marker=u" in server.requests[1][1]
 
 
 @pytest.mark.s3
