@@ -22,9 +22,9 @@ from .shard_file import ShardFile, ShardFileWriter
 from .storage import Store
 from .task import Example, PartneredTask, PretextTask
 
-#: Offers of this many earlier sources are candidates for partners.
+#: Offers of this many groups, those met last, are candidates for partners.
 _PARTNER_WINDOW = 64
-#: Rows of a shard that are checked against the declared features one by one; later ones by their columns' names.
+#: Rows of a shard that are checked against the declared features one by one; later ones by their columns and label.
 _NUM_CHECKED_ROWS = 64
 #: Items that may wait, decoded, for partners that come later in the shard.
 _MAX_WAITING = 8
@@ -65,6 +65,7 @@ class SourceRows:
     filtered: Filtered | None = None
     rejected: Reject | None = None
     num_waiting: int = 0
+    offer: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class ShardMaker:
         self._num_checked = 0
         self._outcomes: list[Outcome] = []
         self._sources: deque[SourceRows] = deque()
-        self._offers: deque[tuple[str, Any]] = deque(maxlen=_PARTNER_WINDOW)
+        self._offers: dict[str, Any] = {}
         self._waiting: deque[_Waiting] = deque()
 
     @property
@@ -141,17 +142,22 @@ class ShardMaker:
         if not source.part["is_context"]:
             source.num_waiting += 1
             self._waiting.append(_Waiting(source, item, rng))
-            self._serve_waiting(at_end=False)
+            # A source of many items does not keep them all until it ends.
+            if source.num_waiting > _MAX_WAITING:
+                self._serve_waiting(at_end=False)
 
     def filter(self, source: SourceRows, verdict: Filtered) -> None:
         """Note why an item of the source gives no example; the first reason stands for a source without any."""
         source.filtered = source.filtered or verdict
 
     def end(self, source: SourceRows) -> None:
-        """End a source: its rows go to the file as soon as those of every source before it have."""
+        """End a source: now it may lend, and its rows go to the file once those of all sources before it have."""
+        if source.offer is not None and source.rejected is None:
+            self._lend(source.part["group_id"], source.offer)
         if not source.part["is_context"]:
             self._sources.append(source)
-            self._drain()
+        self._serve_waiting(at_end=False)
+        self._drain()
 
     def reject(self, part: Mapping[str, Any], verdict: Reject, sha256: str = "", num_bytes: int = 0) -> None:
         """Account for a source that cannot be used; whatever it gave before is dropped."""
@@ -232,9 +238,15 @@ class ShardMaker:
     def _offer(self, source: SourceRows, item: Any, rng: ItemRng) -> None:
         assert isinstance(self._task, PartneredTask)  # noqa: S101 - only called for such tasks
         try:
-            self._offers.append((source.part["group_id"], self._task.offer(item, rng)))
+            source.offer = self._task.offer(item, rng)
         except Filtered:
             return
+
+    def _lend(self, group: str, offer: Any) -> None:
+        self._offers.pop(group, None)
+        self._offers[group] = offer
+        if len(self._offers) > _PARTNER_WINDOW:
+            del self._offers[next(iter(self._offers))]
 
     def _serve_waiting(self, *, at_end: bool) -> None:
         """Make the examples of waiting items that have their partners, or that cannot wait any longer."""
@@ -250,9 +262,8 @@ class ShardMaker:
     def _partners(self, waiting: _Waiting) -> list[Any]:
         """Return up to `num_partners` offers of other groups, drawn by key, each of another group."""
         group = waiting.source.part["group_id"]
-        by_group = {of: offer for of, offer in self._offers if of != group}
-        order = waiting.rng.item("partners").permutation(len(by_group))[: self._task.num_partners]
-        offers = list(by_group.values())
+        offers = [offer for of, offer in self._offers.items() if of != group]
+        order = waiting.rng.item("partners").permutation(len(offers))[: self._task.num_partners]
         return [offers[index] for index in order]
 
     def _make(self, source: SourceRows, item: Any, rng: ItemRng, partners: Sequence[Any] | None) -> None:
@@ -273,10 +284,18 @@ class ShardMaker:
                     return
         except Filtered as verdict:
             self.filter(source, verdict)
+        except Reject as verdict:
+            # An item that has waited is decoded in the turn of another source, which must not bear the blame.
+            source.rejected = verdict
+            source.rows.clear()
 
     def _row(self, source: SourceRows, item: Source, rng: ItemRng, example: Example) -> dict[str, Any]:
         values = dict(example.values)
-        if self._num_checked < _NUM_CHECKED_ROWS or values.keys() != self._task_columns:
+        if (
+            self._num_checked < _NUM_CHECKED_ROWS
+            or values.keys() != self._task_columns
+            or (self._class_names and not 0 <= values["label"] < len(self._class_names))
+        ):
             self._task.features().check(values)
             self._num_checked += 1
         if self._class_names:

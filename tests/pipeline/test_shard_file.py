@@ -137,7 +137,7 @@ def test_a_flipped_bit_in_any_page_is_noticed(tmp_path: Path) -> None:
         column = group.column(index)
         damaged = bytearray(data)
         damaged[column.data_page_offset + column.total_compressed_size - 1 - _dictionary_bytes(column)] ^= 1
-        with pytest.raises(OSError, match="(?i)crc checksum verification failed"):
+        with pytest.raises(OSError, match=r"(?i)crc checksum verification failed"):
             pq.ParquetFile(io.BytesIO(bytes(damaged)), page_checksum_verification=True).read()
 
 
