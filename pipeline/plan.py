@@ -198,6 +198,8 @@ def _context_parts(own: set[str], num_partners: int, lenders: pa.Table, index: i
             if len(rows) == missing:
                 break
     taken = lenders.take(np.array(rows, np.int64)).select([field.name for field in PART_FIELDS])
+    # In plan order, so that shards which are made together can read one another's context in one order.
+    taken = in_plan_order(taken)
     taken = taken.set_column(5, "is_context", pa.array([True] * len(rows), pa.bool_()))
     return taken.add_column(0, PARTS_SCHEMA.field(0), pa.array([index] * len(rows), pa.int32())).cast(PARTS_SCHEMA)
 
