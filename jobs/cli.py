@@ -254,12 +254,16 @@ def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
     return reports[0] if len(reports) == 1 else {"datasets": reports}
 
 
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM. Not an Exception, so that no library on the way takes it for a fault of its own."""
+
+
 def _on_sigterm(number: int, frame: object) -> None:
-    raise Interrupted("stopped by SIGTERM; run the same command again to resume.")
+    raise _Stopped
 
 
 def main() -> None:
-    """Run the command line and exit with the code of design: 0 done, 1 failed, 2 usage, 3, 4, 5, 75."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 rejects, 4 conflict, 5 check, 75 stopped."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     debug = "--debug" in sys.argv
     try:
@@ -267,7 +271,7 @@ def main() -> None:
     except UnlabeledError as error:
         _fail(str(error), type(error).exit_code, debug=debug)
     except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to resume.", Interrupted.exit_code, debug=debug)
+        _fail("stopped; run the same command again to resume.", Interrupted.exit_code, debug=debug)
     except Exception as error:
         if debug:
             raise

@@ -38,10 +38,11 @@ def collect_garbage(
     require_manifest(store)
     min_age = timedelta(days=min_age_days)
     garbage = find_garbage(store, min_age)
-    pending = store.pending_uploads(min_age)
+    pending = [write for write in store.pending() if garbage.now - write.started >= min_age]
     if delete:
         store.delete([info.key for info in garbage.objects])
-        store.abort_uploads(pending)
+        for write in pending:
+            store.abort(write)
     return GarbageReport(
         dataset=store.uri,
         deleted=delete,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 from ..pipeline.config import RunSettings
@@ -31,10 +33,13 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It warns that its own progress bars are off; ours are shown instead.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # What a worker raised reaches the user as one message; --debug shows the trace.
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield int(ray.cluster_resources().get("CPU", 1))
         return
     old_umask = os.umask(0o077)  # ray.init may write ~/.ray/auth_token
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
@@ -51,6 +56,9 @@ def started_ray(run: RunSettings) -> Iterator[int]:
         raise UnlabeledError(f"no Ray {where}: {error}") from error
     finally:
         os.umask(old_umask)
+    if threading.current_thread() is threading.main_thread():
+        # ray.init has put a handler of its own in the place of ours: it ends the process with another exit code.
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .ledger import listed_receipts, read_receipts, receipt_key
 from .manifest import load_manifest, load_tables, manifest_key, table_key, versions
@@ -21,10 +21,11 @@ _FOLDERS = ("data", "_tables", "_assets", "_plans", "_receipts", "_attempts", "_
 
 @dataclass(frozen=True)
 class Garbage:
-    """What may go, and how much was spared only because it is young."""
+    """What may go, how much was spared only because it is young, and what time it is by the store's clock."""
 
     objects: tuple[ObjectInfo, ...]
     num_spared: int
+    now: datetime
 
     @property
     def num_bytes(self) -> int:
@@ -45,7 +46,7 @@ def find_garbage(store: Store, min_age: timedelta) -> Garbage:
     now = store.head("_leases/clock").last_modified
     orphans = [info for info in listed if info.key not in named and info.is_supported]
     old = tuple(info for info in orphans if now - info.last_modified >= min_age)
-    return Garbage(old, len(orphans) - len(old))
+    return Garbage(old, len(orphans) - len(old), now)
 
 
 def live_keys(store: Store) -> Iterable[str]:

@@ -234,9 +234,10 @@ def _carry_out(
         with_assets(output.target, plan.header.assets if plan else {})
         for output, plan in zip(request.outputs, plans, strict=True)
     ]
+    num_done_before = sum(tally.num_skipped_shards for tally in tallies)
     units = work_units(targets, plans, tallies)
     planned = [plan for plan in plans if plan is not None]
-    num_done = sum(tally.num_skipped_shards for tally in tallies)
+    num_done = sum(tally.num_skipped_shards for tally in tallies) - num_done_before
     progress.planned(sum(plan.shards.num_rows for plan in planned), num_done, sum(map(num_parts, planned)))
     for row in execute(targets, units):
         tally = tallies[row["target"]]

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from .decode.fence import Fence
+from .decode.fence_media import FencedVideo
 from .errors import Filtered, Reject, RejectReason, Stage
 from .inventory import OpenSource, SourceReader
 from .items import ClipRequest, Video, Waveform
@@ -215,13 +216,23 @@ def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
         if not requests:
             continue
         if maker.task.modality == Modality.VIDEO_AUDIO and sound is None:
-            sound = video.audio()
+            sound = _sound_of(video)
         item = Video(
             media_kind="video",
             codec=video.info.codec,
-            is_truncated=video.info.is_truncated,
+            is_truncated=video.is_truncated,
             info=video.info,
             clips=mine,
             audio=sound if maker.task.modality == Modality.VIDEO_AUDIO else None,
         )
         maker.add(of_source, 0, item)
+
+
+def _sound_of(video: FencedVideo) -> Waveform | None:
+    """Return a video's sound, None for a silent film: other tasks may want its frames all the same."""
+    try:
+        return video.audio()
+    except Reject as verdict:
+        if verdict.reason is RejectReason.NO_STREAM:
+            return None
+        raise
