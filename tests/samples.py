@@ -28,6 +28,23 @@ def photograph(seed: int = 0, width_px: int = 480, height_px: int = 360) -> NDAr
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
+def landscape(seed: int = 0, width_px: int = 480, height_px: int = 360) -> NDArray[np.uint8]:
+    """Return clouded sky over a furrowed field, with a little of `photograph`: uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height_px, 0:width_px].astype(np.float32)
+    waves = sum(
+        np.sin(x * rng.uniform(-0.09, 0.09) + y * rng.uniform(-0.09, 0.09) + rng.uniform(0, 6)) for _ in range(8)
+    )
+    horizon = y > height_px * (0.5 + 0.05 * np.sin(x / 60 + seed))
+    ground = np.where(horizon[..., None], (96, 118, 44), (120, 160, 214))
+    picture = ground + 5 * np.asarray(waves)[..., None] + 0.2 * (photograph(seed, width_px, height_px) - 128.0)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def landscape_item(seed: int = 0, width_px: int = 480, height_px: int = 360) -> Image:
+    return Image(media_kind="image", codec="jpeg", pixels=landscape(seed, width_px, height_px))
+
+
 def image_item(seed: int = 0, width_px: int = 480, height_px: int = 360) -> Image:
     return Image(media_kind="image", codec="jpeg", pixels=photograph(seed, width_px, height_px))
 
@@ -161,5 +178,5 @@ def item_for(task: PretextTask[Any], rng: ItemRng, seed: int = 0) -> Any:
     """Return a synthetic item of the task's modality."""
     if task.modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
         return video_item(task, rng, seed)
-    makers = {Modality.IMAGE: image_item, Modality.AUDIO: waveform_item, Modality.TEXT: document_item}
+    makers = {Modality.IMAGE: landscape_item, Modality.AUDIO: waveform_item, Modality.TEXT: document_item}
     return makers[task.modality](seed)

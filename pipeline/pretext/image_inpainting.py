@@ -5,8 +5,8 @@ Pathak, Krähenbühl, Donahue, Darrell, Efros: Context Encoders: Feature Learnin
 
 The picture is stored whole, once; the mask says what the model may not see (1 = hidden). Shortcuts closed here: holes
 are made of 16 px cells (no JPEG block shows hidden pixels), the fill is the mean colour of the visible pixels and is
-put in at load (`transforms.fill_hidden`), irregular holes can be drawn anew every epoch (`transforms.draw_mask`), holes
-with nothing in them are left out. `overlap_px` is the band of visible pixels around the hole that the loss covers too.
+put in at load (`transforms.fill_hidden`), irregular holes can be drawn anew every epoch (`draw_mask`), holes with
+nothing in them are left out. `overlap_px` is the band of visible pixels around the hole that the loss covers too.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Le
 `block` and 0.4 are BEiT (Bao et al., ICLR 2022, arXiv:2106.08254).
 
 The picture is stored once, with the mask of epoch 0 (1 = hidden) and its seed: a trainer draws a new mask every epoch
-with `transforms.draw_mask(strategy, transforms.mask_generator(mask_seed, epoch), ...)`. Shortcuts closed here: pictures
-are not enlarged (blur is easy to predict), and pictures of mostly flat patches (bars, borders, scans) are left out.
+with `transforms.draw_mask(strategy, transforms.mask_generator(mask_seed, epoch), ...)`. Shortcuts closed here:
+pictures are not enlarged (blur is easy to predict), and pictures of mostly flat patches (bars, borders, scans) are
+left out.
 """
 
 from __future__ import annotations
