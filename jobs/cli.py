@@ -254,23 +254,24 @@ def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
     return reports[0] if len(reports) == 1 else {"datasets": reports}
 
 
-class _Stopped(KeyboardInterrupt):
-    """SIGTERM. Not an Exception, so that no library on the way takes it for a fault of its own."""
+class _Stopped(BaseException):
+    """SIGTERM or Ctrl-C. Not an Exception, so that no library on the way takes it for a fault of its own."""
 
 
-def _on_sigterm(number: int, frame: object) -> None:
+def _stop(number: int, frame: object) -> None:
     raise _Stopped
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 rejects, 4 conflict, 5 check, 75 stopped."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
     debug = "--debug" in sys.argv
     try:
         app(standalone_mode=True)
     except UnlabeledError as error:
         _fail(str(error), type(error).exit_code, debug=debug)
-    except KeyboardInterrupt:
+    except _Stopped:
         _fail("stopped; run the same command again to resume.", Interrupted.exit_code, debug=debug)
     except Exception as error:
         if debug:
