@@ -136,7 +136,7 @@ def open_sound(
         if _is_wav_or_flac(source):
             reader = SndfileReader(source, may_end_early=found.may_end_early)
         else:
-            reader = FfmpegReader(source, AUDIO_DEMUXERS, limits, may_end_early=found.may_end_early)
+            reader = FfmpegReader(source, AUDIO_DEMUXERS, may_end_early=found.may_end_early)
     except EndsEarly as early:
         raise Reject(RejectReason.TRUNCATED, str(early)) from early
     return OpenSound(reader, limits, options, is_truncated=found.missing is not None, part_us=part_us)
@@ -159,9 +159,7 @@ def open_soundtrack(
     check_size(source, limits)
     found = check_complete(source, options)
     try:
-        reader = FfmpegReader(
-            source, VIDEO_DEMUXERS, limits, may_end_early=found.may_end_early, origin_seconds=origin_seconds
-        )
+        reader = FfmpegReader(source, VIDEO_DEMUXERS, may_end_early=found.may_end_early, origin_seconds=origin_seconds)
     except EndsEarly as early:
         raise Reject(RejectReason.TRUNCATED, str(early)) from early
     return OpenSound(reader, limits, options, is_truncated=found.missing is not None)

@@ -2,7 +2,7 @@
 
 Decoders stop quietly where a file ends early, so a length is compared with what the container declares: sizes of
 chunks (RIFF), boxes (ISO base media), the segment (Matroska), packets (MPEG-TS); Ogg carries a checksum a page.
-Formats without such a structure (MP3, ADTS, FLAC, FLV) have nothing to compare here.
+Formats without such a structure (MP3, ADTS, FLAC, FLV, fragmented MP4) have nothing to compare here.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ def _boxes(source: ByteSource) -> Completeness:
         size, name = struct.unpack(">I", header[:4])[0], header[4:8]
         if size == 1 and len(header) == 16:
             size = struct.unpack(">Q", header[8:])[0]
+        if name == b"moof":
+            return _UNKNOWN  # fragments: to walk them all would be to read everything; the end shows while decoding
         if size < 8 or not all(32 <= byte < 127 for byte in name):
             return _COMPLETE  # the last box, or padding behind it
         found = _compare(source, f"the box {name.decode()}", position + size)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import av
+import av.subtitles.stream  # PyAV would import it when it meets one: a file read in a process that may read none
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
@@ -30,6 +31,8 @@ AUDIO_DEMUXERS = ("mov", "matroska", "ogg", "mp3", "aac")
 #: What sniff() calls the formats of these demuxers.
 _ALLOWED_NAMES = frozenset({"mp4", "matroska", "avi", "mpeg", "flv", "ogg", "asf", "mp3"})
 _BUFFER_BYTES = 1 << 16
+#: FFmpeg may decode a frame of up to this size to learn what a stream is, so that a verdict can name its size.
+_MAX_PROBE_PIXELS = 100_000_000
 _EINVAL = 22
 _UNSUPPORTED = (
     av.error.PatchWelcomeError,
@@ -138,7 +141,7 @@ def _message(error: av.FFmpegError) -> str:
     return f"FFmpeg: {error.strerror or error}"
 
 
-def open_container(file: WatchedFile, demuxers: tuple[str, ...], limits: Limits) -> InputContainer:
+def open_container(file: WatchedFile, demuxers: tuple[str, ...]) -> InputContainer:
     """Return the opened container, its format being one of `demuxers`.
 
     Raises:
@@ -153,7 +156,7 @@ def open_container(file: WatchedFile, demuxers: tuple[str, ...], limits: Limits)
                 file,
                 mode="r",
                 container_options=options,
-                options={"max_pixels": str(limits.max_pixels), "threads": "1"},
+                options={"max_pixels": str(_MAX_PROBE_PIXELS), "threads": "1"},
                 metadata_errors="replace",
                 buffer_size=_BUFFER_BYTES,
             )

@@ -34,6 +34,17 @@ class TimedFrame:
     frame: VideoFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The packets of a stretch that reaches to the end: stamps of the first and last shown, their number."""
+
+    first_stamp: int | None
+    last_stamp: int | None
+    num_packets: int
+    #: False where the container cannot be read up to its end.
+    ends_well: bool
+
+
 class FrameReader:
     """Decodes the first video stream that is not a cover picture.
 
@@ -52,13 +63,14 @@ class FrameReader:
         self._limits = limits
         self._may_end_early = may_end_early
         self.file = WatchedFile(source)
-        self._container = open_container(self.file, VIDEO_DEMUXERS, limits)
+        self._container = open_container(self.file, VIDEO_DEMUXERS)
         self.stream = _video_stream(self._container)
         with ffmpeg_errors(self.file):
             self._configure()
         self._check_size(self.stream.codec_context.width, self.stream.codec_context.height)
-        self._has_presentation_stamps = self._container.format.name != "avi"
-        self._is_matroska = self._container.format.name.startswith("matroska")
+        #: FFmpeg's name of the demuxer: mov, matroska, avi, mpegts, ...
+        self.format = self._container.format.name.partition(",")[0]
+        self._has_presentation_stamps = self.format != "avi"
         self.num_decoded = 0
         self._last: int | None = None
         self._frames = self._decode()
@@ -81,12 +93,12 @@ class FrameReader:
         MP4 and MOV with one table for all frames (not fragmented), Matroska and WebM with cues, AVI with an index and
         without B frames (AVI has no presentation times).
         """
-        name, stream = self._container.format.name, self.stream
-        if name.startswith("mov"):
+        stream = self.stream
+        if self.format == "mov":
             return 0 < stream.frames <= len(stream.index_entries)
-        if self._is_matroska:
+        if self.format == "matroska":
             return _CUES in source.read(0, _CONTENTS_BYTES)
-        return name == "avi" and len(stream.index_entries) > 1 and not stream.codec_context.has_b_frames
+        return self.format == "avi" and len(stream.index_entries) > 1 and not stream.codec_context.has_b_frames
 
     def next(self) -> TimedFrame | None:
         """Return the next presented frame, None at the end.
@@ -111,23 +123,29 @@ class FrameReader:
         self._last = None
         self._frames = self._decode()
 
-    def last_stamp(self) -> int | None:
-        """Return the latest time stamp of the packets from here to the end, without decoding; None without any.
-
-        An end that cannot be read counts as the end: decoding tells what it is.
-        """
+    def tail(self) -> Tail:
+        """Return what the packets from here to the end say, without decoding; hidden ones do not count."""
+        first: int | None = None
         last: int | None = None
+        num_packets = 0
+        ends_well = True
         packets = self._container.demux(self.stream)
         while True:
             try:
                 with ffmpeg_errors(self.file):
                     packet = next(packets, None)
             except Reject:
-                return last
+                return Tail(first, last, num_packets, ends_well=False)
             if packet is None:
-                return last
+                return Tail(first, last, num_packets, ends_well)
+            if not packet.size:
+                continue
+            # A packet that the end of the bytes cuts off; in MPEG-TS the mark means a lost packet before.
+            ends_well = not (packet.is_corrupt and self.format == "mov")
             stamp = self._stamp(packet)
-            if stamp is not None and packet.size and not packet.is_discard:
+            if stamp is not None and ends_well and not packet.is_discard:
+                num_packets += 1
+                first = stamp if first is None else min(first, stamp)
                 last = stamp if last is None else max(last, stamp)
 
     def close(self) -> None:
@@ -143,7 +161,7 @@ class FrameReader:
         stamps = np.sort(
             np.fromiter((one.timestamp for one in self.stream.index_entries if one.is_keyframe), np.int64)
         )
-        lists_decoding_times = self._container.format.name.startswith("mov") and len(stamps) > 0
+        lists_decoding_times = self.format == "mov" and len(stamps) > 0
         return stamps + max(0, first_stamp - int(stamps[0])) if lists_decoding_times else stamps
 
     def _configure(self) -> None:

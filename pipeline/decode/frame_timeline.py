@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource
 from .container import EndsEarly
-from .frame_reader import FrameReader, TimedFrame
+from .frame_reader import FrameReader, Tail, TimedFrame
 from .limits import Limits
 
 #: How long before the declared end the search for the last time stamp begins in a container without an index.
@@ -27,6 +28,10 @@ _TAIL_SECONDS = 3
 #: The last frames of a file may be undecodable without the file being called truncated: so much of them.
 _MAX_MISSING_TAIL_US = 200_000
 _FIRST_STEP_BACK_US = 1_000_000
+#: Containers without an index that find their end at a small cost, by halving.
+_TAIL_FORMATS = frozenset({"mpegts", "mpeg", "ogg"})
+#: So many packets tell a frame rate.
+_MIN_TAIL_PACKETS = 8
 
 
 @dataclass(slots=True)
@@ -68,8 +73,10 @@ class FrameTimeline:
             raise Reject(RejectReason.ZERO_DURATION, "no frame came out")
         self.first = first
         self._start: tuple[FrameReader, TimedFrame] | None = (reader, first)
+        tail = self._read_tail()
         #: Time of the last frame, from the packets at the end of the container; 0 for a single frame.
-        self.end_us = self._find_end()
+        self.end_us = self._end(tail)
+        self.frame_rate = self._frame_rate(tail)
 
     def us(self, stamp: int) -> int:
         """Return the time of a stamp, halves of a microsecond rounded up."""
@@ -111,12 +118,17 @@ class FrameTimeline:
 
     def _next(self, reader: FrameReader) -> TimedFrame | None:
         try:
-            return reader.next()
+            timed = reader.next()
         except EndsEarly as early:
             if not self._is_lenient:
                 raise Reject(RejectReason.TRUNCATED, str(early)) from early
             self.is_truncated = True
             return None
+        is_half = timed is not None and timed.frame.is_corrupt and self._may_end_early and reader.file.is_at_end
+        if is_half and self._is_lenient:
+            self.is_truncated = True
+            return None
+        return timed
 
     def _saves_decoding(self, ahead: TimedFrame, target_us: int) -> bool:
         place = int(np.searchsorted(self._key_stamps, self._stamp(target_us), side="right"))
@@ -142,33 +154,48 @@ class FrameTimeline:
                 RejectReason.TRUNCATED, f"frames end at {last_us / 1e6:.3f} s, packets at {self.end_us / 1e6:.3f} s"
             )
 
-    def _find_end(self) -> int:
+    def _read_tail(self) -> Tail:
         reader = self._open()
-        last = self._seek_and_find(reader)
+        tail = self._seek_and_read_tail(reader)
         # An index that is read late, as Matroska's is, is known only now.
         self._key_stamps = reader.key_stamps(self.first.stamp) if self.is_indexed else np.empty(0, np.int64)
         self._close(reader)
-        if last is None:
+        if tail is None or tail.last_stamp is None:
             reader = self._open()
-            last = reader.last_stamp()
+            tail = reader.tail()
             self._close(reader)
-        end_us = 0 if last is None else max(0, self.us(last))
+        if not tail.ends_well and self._may_end_early and not self._is_lenient:
+            raise Reject(RejectReason.TRUNCATED, "the last packet is cut off")
+        self.is_truncated |= not tail.ends_well
+        return tail
+
+    def _seek_and_read_tail(self, reader: FrameReader) -> Tail | None:
+        """Return the packets from near the end; None where that is not known, or not cheaper than all of them."""
+        if reader.duration_seconds is None or not (self.is_indexed or reader.format in _TAIL_FORMATS):
+            return None
+        tail_seconds = 0 if self.is_indexed else _TAIL_SECONDS
+        near_end_us = int((reader.duration_seconds - tail_seconds) * 1_000_000)
+        if near_end_us <= 0:
+            return None
+        try:
+            reader.seek(self._stamp(near_end_us))
+        except Reject:
+            return None  # a container that cannot seek is read as a whole
+        return reader.tail()
+
+    def _end(self, tail: Tail) -> int:
+        end_us = 0 if tail.last_stamp is None else max(0, self.us(tail.last_stamp))
         if end_us > self._limits.max_seconds * 1_000_000:
             raise Reject(RejectReason.LIMIT_SECONDS, f"{end_us / 1e6:.0f} s, max_seconds={self._limits.max_seconds:g}")
         return end_us
 
-    def _seek_and_find(self, reader: FrameReader) -> int | None:
-        if reader.duration_seconds is None:
-            return None
-        tail_seconds = 0 if self.is_indexed else _TAIL_SECONDS
-        end_us = int((reader.duration_seconds - tail_seconds) * 1_000_000)
-        if end_us <= 0:
-            return None
-        try:
-            reader.seek(self._stamp(end_us))
-        except Reject:
-            return None  # a container that cannot seek is read as a whole
-        return reader.last_stamp()
+    def _frame_rate(self, tail: Tail) -> Fraction:
+        """Return the declared frame rate, or the tail's where the two are far apart; 0 where neither is known."""
+        declared = self.stream.average_rate or self.stream.guessed_rate or Fraction(0)
+        if tail.num_packets < _MIN_TAIL_PACKETS or tail.first_stamp is None or tail.last_stamp is None:
+            return declared
+        found = (tail.num_packets - 1) / ((tail.last_stamp - tail.first_stamp) * self.time_base)
+        return declared if found / 2 <= declared <= 2 * found else found.limit_denominator(1_001)
 
     def _stamp(self, us: int) -> int:
         return self.first.stamp + us * self.time_base.denominator // (self.time_base.numerator * 1_000_000)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource
 from .container import EndsEarly, WatchedFile, after_id3, decoded, ffmpeg_errors, only, open_container
-from .limits import Limits
 
 #: Samples per channel of one block: what is mixed and resampled at once.
 BLOCK_SAMPLES = 1 << 16
@@ -52,6 +51,15 @@ class SoundReader(Protocol):
         """
 
 
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound that is read straight on: soundfile seeks after every read of what is seekable, which FLAC refuses at
+    an end that its header does not state.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class SndfileReader:
     """WAV and FLAC by libsndfile."""
 
@@ -61,7 +69,7 @@ class SndfileReader:
         self._file = WatchedFile(source)
         self._may_end_early = may_end_early
         try:
-            self._sound = soundfile.SoundFile(self._file)
+            self._sound = _Stream(self._file)
         except soundfile.LibsndfileError as error:
             self._file.check()
             raise self._reject(error) from error
@@ -117,7 +125,6 @@ class FfmpegReader:
     Args:
         source: the bytes.
         demuxers: the formats to allow.
-        limits: enforced on what the headers declare.
         may_end_early: call an error at the end of the bytes an early end, not damage.
         origin_seconds: where given, sample 0 stands at this time of the container (the first video frame's): earlier
             sound is dropped, and silence put before later sound.
@@ -129,14 +136,13 @@ class FfmpegReader:
         self,
         source: ByteSource,
         demuxers: tuple[str, ...],
-        limits: Limits,
         *,
         may_end_early: bool,
         origin_seconds: Fraction | None = None,
     ) -> None:
         self._file = WatchedFile(source)
         self._may_end_early = may_end_early
-        self._container = open_container(self._file, demuxers, limits)
+        self._container = open_container(self._file, demuxers)
         self._stream = _sound_stream(self._container)
         self._frames = self._decode()
         self._first = next(self._frames, None)

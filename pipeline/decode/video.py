@@ -7,7 +7,6 @@ video. How frames are found is told in frame_timeline.py, how they become pixels
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +98,7 @@ class OpenVideo:
     def _make_info(self, is_truncated: bool, part_us: tuple[int, int] | None) -> VideoInfo:
         timeline = self._timeline
         width_px, height_px = self._stored_size_px[::-1] if self._turn[0] else self._stored_size_px
-        rate = timeline.stream.average_rate or timeline.stream.guessed_rate or Fraction(0, 1)
+        rate = timeline.frame_rate
         start_us, end_us = part_us or (0, timeline.end_us)
         return VideoInfo(
             media_kind="video",
@@ -123,8 +122,9 @@ def open_video(
 ) -> OpenVideo:
     """Open a video, decode its first frame and find its end.
 
-    `info.end_us` is the time of the last packet, found at the end of the container; `info.num_frames` is what the
-    container declares, or the frame rate times the duration where it declares nothing.
+    `info.end_us` is the time of the last packet, found at the end of the container: in one without an index that takes
+    a second reading of the bytes (MPEG-TS, MPEG-PS and Ogg: of the last seconds). `info.num_frames` is what the
+    container declares, or frame rate times duration where it declares nothing.
 
     Args:
         source: the bytes; opened by content alone.
