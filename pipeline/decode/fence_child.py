@@ -28,7 +28,6 @@ import functools
 import importlib
 import importlib.util
 import os
-import socket
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from types import ModuleType
@@ -205,10 +204,10 @@ def _moved_down(descriptor: int) -> int:
 
 
 def main() -> None:
-    """Serve the parent on the descriptors that the command line names: socket, inbox, outbox, parent's pid."""
-    connection, inbox, outbox = (_moved_down(int(word)) for word in sys.argv[1:4])
-    parent_pid = int(sys.argv[4])
-    channel = Channel(socket.socket(fileno=connection))
+    """Serve the parent; the command line names the descriptors (two pipes, inbox, outbox) and the parent's pid."""
+    reading, writing, inbox, outbox = (_moved_down(int(word)) for word in sys.argv[1:5])
+    parent_pid = int(sys.argv[5])
+    channel = Channel(reading, writing)
     settings = channel.receive()
     confine(parent_pid, settings["memory_bytes"])
     from .fence_handlers import HANDLERS, prepare  # decoders are loaded within the limits

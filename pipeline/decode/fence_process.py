@@ -1,11 +1,10 @@
-"""The parent's hold on one child of a fence: started by exec, spoken to over a socket, killed when it must be."""
+"""The parent's hold on one child of a fence: started by exec, spoken to over pipes, killed when it must be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ _STDERR_KEPT_BYTES = 2000
 #: One thread for the libraries that read these while they are loaded; the child's environment is empty before.
 _BOOTSTRAP = (
     "import os, sys; os.environ.update(OMP_NUM_THREADS='1', OPENBLAS_NUM_THREADS='1'); "
-    "sys.path.extend(path for path in sys.argv[5:] if path not in sys.path); "
+    "sys.path.extend(path for path in sys.argv[6:] if path not in sys.path); "
     "from unlabeled.pipeline.decode.fence_child import main; main()"
 )
 
@@ -35,9 +34,9 @@ class ChildProcess:
     def __init__(self, limits: Limits, options: DecodeOptions, memory_bytes: int, decoders: Mapping[str, str]) -> None:
         self.inbox = SharedBlock.create("unlabeled-inbox")
         self.outbox = SharedBlock.create("unlabeled-outbox")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.channel, theirs = Channel.pair()
         self._stderr, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # never blocks the child; the rest is dropped
-        descriptors = (theirs.fileno(), self.inbox.descriptor, self.outbox.descriptor)
+        descriptors = (*theirs.descriptors, self.inbox.descriptor, self.outbox.descriptor)
         paths = [path for path in sys.path if Path(path).is_absolute()]
         command = [sys.executable, "-E", "-P", "-X", "utf8", "-X", "faulthandler", "-c", _BOOTSTRAP]
         self._process = subprocess.Popen(
@@ -51,7 +50,6 @@ class ChildProcess:
         )
         theirs.close()
         os.close(stderr)
-        self.channel = Channel(ours)
         self.channel.send(
             {
                 "limits": limits.model_dump(),

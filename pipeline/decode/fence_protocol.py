@@ -1,6 +1,6 @@
 """What parent and child of a fence say to each other, and how arrays lie in the memory they share.
 
-One socket pair carries messages: four bytes of length (little endian), then a JSON object; nothing is ever unpickled.
+Two pipes carry messages: four bytes of length (little endian), then a JSON object; nothing is ever unpickled.
 Bytes and arrays lie in two shared blocks: the *inbox* (parent writes, child reads) and the *outbox* (the reverse).
 Parent and child strictly take turns, so that the pair uses one core.
 
@@ -22,7 +22,8 @@ Parent and child strictly take turns, so that the pair uses one core.
 from __future__ import annotations
 
 import json
-import socket
+import os
+import select
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,41 +49,65 @@ class ChannelClosed(Exception):
 
 
 class Channel:
-    """Messages over a connected stream socket."""
+    """Messages over two pipes, one for each direction.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    Not over a socket pair: whoever reads from a socket wakes the other side, which waits there for the next message.
+    """
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading = reading
+        self._writing = writing
+        self._poll = select.poll()
+        self._poll.register(reading, select.POLLIN)
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Return the two ends of a new channel; their descriptors are not inherited."""
+        one, other = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        return cls(one[0], other[1]), cls(other[0], one[1])
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The descriptors for reading and writing."""
+        return self._reading, self._writing
 
     def send(self, message: Message) -> None:
         """Send one message; raises ChannelClosed."""
         body = json.dumps(message, separators=(",", ":")).encode()
+        data = memoryview(_LENGTH.pack(len(body)) + body)
         try:
-            self._connection.sendall(_LENGTH.pack(len(body)) + body)
+            while data:
+                data = data[os.write(self._writing, data) :]
         except OSError as error:
             raise ChannelClosed from error
 
     def receive(self, timeout_seconds: float | None = None) -> Message:
         """Return the next message; raises ChannelClosed, and TimeoutError after about `timeout_seconds`."""
-        self._connection.settimeout(timeout_seconds)
-        try:
-            data = self._connection.recv(1 << 16)
-            while data and len(data) < (end := self._end(data)):
-                more = self._connection.recv(end - len(data))
-                data = data + more if more else b""
-        except ConnectionResetError as error:
-            raise ChannelClosed from error
-        finally:
-            self._connection.settimeout(None)
-        if not data:
-            raise ChannelClosed
+        data = self._read(1 << 16, timeout_seconds)
+        while len(data) < (end := self._end(data)):
+            data += self._read(end - len(data), timeout_seconds)
         message = json.loads(data[_LENGTH.size :])
         if not isinstance(message, dict):
             raise ValueError("a message is not an object")  # noqa: TRY004 - as wrong as no JSON at all
         return message
 
     def close(self) -> None:
-        """Close the socket."""
-        self._connection.close()
+        """Close both pipes; safe to call again."""
+        for descriptor in self.descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._reading = self._writing = -1
+
+    def _read(self, num_bytes: int, timeout_seconds: float | None) -> bytes:
+        if timeout_seconds is not None and not self._poll.poll(1000 * timeout_seconds):
+            raise TimeoutError
+        try:
+            data = os.read(self._reading, num_bytes)
+        except OSError as error:
+            raise ChannelClosed from error
+        if not data:
+            raise ChannelClosed
+        return data
 
     @staticmethod
     def _end(data: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -24,17 +24,20 @@ from unlabeled.pipeline.decode.shared_block import SharedBlock
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[Channel, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    channel = Channel(ours)
-    yield channel, theirs
-    channel.close()
+def pair() -> Iterator[tuple[Channel, Channel]]:
+    ours, theirs = Channel.pair()
+    yield ours, theirs
+    ours.close()
     theirs.close()
+
+
+def write(channel: Channel, data: bytes) -> None:
+    os.write(channel.descriptors[1], data)
 
 
 @pytest.mark.parametrize("message", [{}, {"is": "ä", "n": [1, None, True]}, {"text": "x" * 3_000_000}])
 def test_messages_arrive_as_they_were_sent(message: dict[str, object]) -> None:
-    ours, theirs = map(Channel, socket.socketpair())
+    ours, theirs = Channel.pair()
     sender = threading.Thread(target=ours.send, args=(message,))
     sender.start()
     assert theirs.receive(10) == message
@@ -43,22 +46,22 @@ def test_messages_arrive_as_they_were_sent(message: dict[str, object]) -> None:
     theirs.close()
 
 
-def test_a_message_may_arrive_in_pieces(pair: tuple[Channel, socket.socket]) -> None:
+def test_a_message_may_arrive_in_pieces(pair: tuple[Channel, Channel]) -> None:
     channel, theirs = pair
     body = b'{"a":1}'
     for piece in (struct.pack("<I", len(body))[:2], struct.pack("<I", len(body))[2:] + body[:3], body[3:]):
-        threading.Timer(0.02, theirs.send, (piece,)).start()
+        threading.Timer(0.02, write, (theirs, piece)).start()
     assert channel.receive(10) == {"a": 1}
 
 
-def test_silence_times_out(pair: tuple[Channel, socket.socket]) -> None:
+def test_silence_times_out(pair: tuple[Channel, Channel]) -> None:
     with pytest.raises(TimeoutError):
         pair[0].receive(0.05)
 
 
-def test_the_other_side_s_end_is_noticed(pair: tuple[Channel, socket.socket]) -> None:
+def test_the_other_side_s_end_is_noticed(pair: tuple[Channel, Channel]) -> None:
     channel, theirs = pair
-    theirs.send(struct.pack("<I", 100) + b"half")
+    write(theirs, struct.pack("<I", 100) + b"half")
     theirs.close()
     with pytest.raises(ChannelClosed):
         channel.receive(10)
@@ -67,8 +70,8 @@ def test_the_other_side_s_end_is_noticed(pair: tuple[Channel, socket.socket]) ->
 
 
 @pytest.mark.parametrize("data", [struct.pack("<I", 3) + b"[1]", struct.pack("<I", 3) + b"abc", b"\xff" * 8])
-def test_what_is_no_message_is_an_error(pair: tuple[Channel, socket.socket], data: bytes) -> None:
-    pair[1].send(data)
+def test_what_is_no_message_is_an_error(pair: tuple[Channel, Channel], data: bytes) -> None:
+    write(pair[1], data)
     with pytest.raises(ValueError, match=r"."):
         pair[0].receive(10)
 
