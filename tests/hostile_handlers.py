@@ -72,7 +72,7 @@ def verdict(session: Session) -> Answer:
 
 
 def nonsense(session: Session) -> Answer:
-    session._peer.channel.send({"is": "a surprise"})
+    session._peer.ask({"is": "a surprise"})
     return Answer()
 
 
