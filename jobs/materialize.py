@@ -320,5 +320,12 @@ def _check_writable(targets: Sequence[Target]) -> None:
 
 def _make_assets(target: Target, inputs: Store, inventory: Inventory) -> Mapping[str, bytes]:
     recipe = target.recipe
+    of_keys = target.task.make_assets_of_keys(lambda: _keys(inventory))
     with Fence(recipe.limits, recipe.decode) as fence:
-        return target.task.make_assets(lambda: sample_items(target.task, inputs, inventory.sources, fence))
+        made = target.task.make_assets(lambda: sample_items(target.task, inputs, inventory.sources, fence))
+    return {**of_keys, **made}
+
+
+def _keys(inventory: Inventory) -> Iterator[str]:
+    for batch in inventory.sources.select(["source_key"]).to_batches():
+        yield from batch.column(0).to_pylist()

@@ -56,6 +56,7 @@ class Feature:
         doc: one line: what it is; mask polarity and ranges where they matter.
         encoding: of images.
         sample_rate_hz: of audio.
+        is_nullable: a value may be None (a source without a label); never of a pretext task's label.
     """
 
     kind: Kind
@@ -67,6 +68,7 @@ class Feature:
     doc: str = ""
     encoding: ImageEncoding = "jpeg"
     sample_rate_hz: int = 0
+    is_nullable: bool = False
 
     def __post_init__(self) -> None:
         if self.kind == "value" and self.dtype not in _VALUE_TYPES:
@@ -116,6 +118,7 @@ class Feature:
             "doc": self.doc,
             "encoding": self.encoding if self.kind == "image" else "",
             "sample_rate_hz": self.sample_rate_hz,
+            "is_nullable": self.is_nullable,
         }
         return {key: value for key, value in full.items() if value not in ("", [], 0)}
 
@@ -162,9 +165,9 @@ def box(doc: str, *, shape: tuple[int | None, ...] = (), role: Role = "parameter
     return Feature("box", role, shape=shape, unit="px", doc=doc)
 
 
-def class_label(classes: tuple[str, ...], doc: str) -> Feature:
+def class_label(classes: tuple[str, ...], doc: str, *, is_nullable: bool = False) -> Feature:
     """Return the int64 label column of a classification task; `label_name` is added beside it."""
-    return value("int64", "label", doc, classes=classes)
+    return Feature("value", "label", dtype="int64", classes=classes, doc=doc, is_nullable=is_nullable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,8 @@ def _is_int(found: Any) -> bool:
 
 
 def _check_value(name: str, feature: Feature, found: Any) -> None:
+    if found is None and feature.is_nullable:
+        return
     expected: tuple[type[Any], ...]
     if feature.dtype in ("string", "binary"):
         expected = (str,) if feature.dtype == "string" else (bytes,)

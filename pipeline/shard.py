@@ -291,15 +291,17 @@ class ShardMaker:
 
     def _row(self, source: SourceRows, item: Source, rng: ItemRng, example: Example) -> dict[str, Any]:
         values = dict(example.values)
+        label = values.get("label") if self._class_names else 0
         if (
             self._num_checked < _NUM_CHECKED_ROWS
             or values.keys() != self._task_columns
-            or (self._class_names and not 0 <= values["label"] < len(self._class_names))
+            or label is None
+            or (self._class_names and not 0 <= label < len(self._class_names))
         ):
             self._task.features().check(values)
             self._num_checked += 1
         if self._class_names:
-            values["label_name"] = self._class_names[values["label"]]
+            values["label_name"] = None if label is None else self._class_names[label]
         values |= self._constants
         values |= {
             "example_id": rng.example_id(example.draw),

@@ -169,6 +169,13 @@ class PretextTask(ABC, Generic[ItemT]):
         """
         return {}
 
+    def make_assets_of_keys(self, keys: Callable[[], Iterable[str]]) -> Mapping[str, bytes]:
+        """Return further files that the dataset freezes in its first version, which follow from its source keys.
+
+        `keys()` iterates over the source keys of the inventory, sorted: the names of classes may stand in them.
+        """
+        return {}
+
     def with_assets(self, assets: Mapping[str, bytes]) -> Self:
         """Return this task reading the frozen `assets`; self where it needs none."""
         return self

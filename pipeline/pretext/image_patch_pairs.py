@@ -66,7 +66,6 @@ class ImagePatchPairs(PartneredTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
-    num_partners = 1
     paper = (
         "Isola, Zoran, Krishnan, Adelson: Learning Visual Groups From Co-Occurrences in Space and Time, 2015 "
         "(arXiv:1511.06811)"
@@ -90,11 +89,10 @@ class ImagePatchPairs(PartneredTask[Image]):
     max_upscale: float = setting(2.5, "largest enlargement; smaller pictures are filtered", at_least=1, at_most=16)
     min_std: float = setting(4.0, "least deviation of each patch's luma, of 255 levels", at_least=0, at_most=64)
 
-    def __post_init__(self) -> None:
-        """Check the bounds; where no negative comes from another picture, no partner is asked for."""
-        super().__post_init__()
-        if self.negatives == "same_image":
-            object.__setattr__(self, "num_partners", 0)
+    @property
+    def num_partners(self) -> int:
+        """One other picture, where half of the negatives come from one."""
+        return 1 if self.negatives == "half" else 0
 
     def features(self) -> Features:
         """Return patches, whether they belong together, and the proxy by which that was decided."""

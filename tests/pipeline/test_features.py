@@ -203,3 +203,11 @@ def test_no_label_name_without_classes() -> None:
 def test_a_task_may_not_take_a_name_of_the_envelope(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name!r} is taken"):
         with_envelope(Features.of(**{name: value("int64", "label", "")}))
+
+
+def test_a_nullable_label_may_be_none_and_says_so_in_the_manifest() -> None:
+    label = class_label(("cat", "dog"), "a given label", is_nullable=True)
+    Features.of(label=label).check({"label": None})
+    assert Feature.from_json(label.to_json()) == label
+    with pytest.raises(ConfigError, match="'label' must be int64, but is NoneType"):
+        Features.of(label=class_label(("cat", "dog"), "derived")).check({"label": None})
