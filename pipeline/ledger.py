@@ -183,16 +183,19 @@ def begin_attempt(store: Store, shard_id: str) -> int:
 
 
 def note_progress(store: Store, shard_id: str, attempt: int, source_key: str) -> None:
-    """Record which source an attempt is about to work on, so that the next one knows what killed it."""
+    """Record which source an attempt is about to work on ("" for none), so that the next one knows what killed it."""
     store.put(f"{_ATTEMPTS}{shard_id}/{attempt}.at", source_key.encode("utf-8", "surrogatepass"))
 
 
 def fatal_sources(store: Store, shard_id: str, attempt: int) -> set[str]:
-    """Return the sources on which at least two earlier attempts ended: they kill the worker itself."""
+    """Return the sources on which at least two earlier attempts ended: they kill the worker itself.
+
+    An attempt that ended in any other way has noted "" last.
+    """
     last = []
     for earlier in range(1, attempt):
         try:
             last.append(store.get(f"{_ATTEMPTS}{shard_id}/{earlier}.at").decode("utf-8", "surrogatepass"))
         except NotFound:
             continue
-    return {key for key in last if last.count(key) >= 2}
+    return {key for key in last if key and last.count(key) >= 2}

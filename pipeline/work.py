@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .decode.fence import Fence
 from .decode.fence_media import FencedVideo
-from .errors import Filtered, Reject, RejectReason, Stage
+from .errors import Filtered, Reject, RejectReason, Stage, StoreError
 from .inventory import OpenSource, SourceReader
 from .items import ClipRequest, Video, Waveform
 from .ledger import Receipt, begin_attempt, fatal_sources, note_progress, read_receipt
@@ -80,25 +82,8 @@ def _make(
     started_cpu, fence_cpu = time.process_time(), fence.cpu_seconds
     makers = [ShardMaker(targets[job.target], job.shard, spool) for job in jobs]
     parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
-    attempts = [begin_attempt(targets[job.target].store, job.shard["shard_id"]) for job in jobs]
-    careful = max(attempts) >= _CAREFUL_FROM_ATTEMPT
-    fatal = set[str]()
-    if careful:
-        for job, attempt in zip(jobs, attempts, strict=True):
-            fatal |= fatal_sources(targets[job.target].store, job.shard["shard_id"], attempt)
-    wanted = _wanted(makers, parts)
     try:
-        with SourceReader(inputs, _union(parts)) as reader:
-            for source in reader:
-                for_makers = wanted[source.source_key]
-                if careful:
-                    for job, attempt in zip(jobs, attempts, strict=True):
-                        store = targets[job.target].store
-                        note_progress(store, job.shard["shard_id"], attempt, source.source_key)
-                if source.source_key in fatal:
-                    _reject(for_makers, _FATAL, "", 0)
-                else:
-                    decode_into(source, for_makers, fence)
+        _feed(makers, parts, _begin_attempts(targets, jobs), inputs, fence)
         cpu = {"cpu_seconds": (time.process_time() - started_cpu + fence.cpu_seconds - fence_cpu) / len(makers)}
         for maker in makers:
             yield maker.finish(cpu)
@@ -107,14 +92,67 @@ def _make(
             maker.abort()
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One try at one shard: where and as which its number was taken."""
+
+    store: Store
+    shard_id: str
+    number: int
+
+    def note(self, source_key: str) -> None:
+        note_progress(self.store, self.shard_id, self.number, source_key)
+
+
+def _begin_attempts(targets: Sequence[Target], jobs: Sequence[Job]) -> list[_Attempt]:
+    places = [(targets[job.target].store, job.shard["shard_id"]) for job in jobs]
+    return [_Attempt(store, shard_id, begin_attempt(store, shard_id)) for store, shard_id in places]
+
+
+def _feed(
+    makers: Sequence[ShardMaker], parts: Sequence[pa.Table], attempts: Sequence[_Attempt], inputs: Store, fence: Fence
+) -> None:
+    """Give every source to the shards that want it; from the second attempt on, note which one is at hand."""
+    noting = attempts if max(attempt.number for attempt in attempts) >= _CAREFUL_FROM_ATTEMPT else []
+    fatal = {key for each in noting for key in fatal_sources(each.store, each.shard_id, each.number)}
+    try:
+        for rows in _passes(parts):
+            wanted = _wanted(makers, rows)
+            with SourceReader(inputs, _union(rows)) as reader:
+                for source in reader:
+                    for attempt in noting:
+                        attempt.note(source.source_key)
+                    if source.source_key in fatal:
+                        _reject(wanted[source.source_key], _FATAL, "", 0)
+                    else:
+                        decode_into(source, wanted[source.source_key], fence)
+    finally:
+        # Only a death leaves its note: no source is to blame for an error that is reported, nor for what comes later.
+        with contextlib.suppress(StoreError):
+            for attempt in noting:
+                attempt.note("")
+
+
 _FATAL = Reject(RejectReason.DECODER_CRASH, "two attempts ended with the worker's death on this source")
 
 #: Who wants a source: the shards being made, each with its own plan row of the source.
 Wanted = Sequence[tuple[ShardMaker, Mapping[str, Any]]]
 
 
+def _passes(parts: Sequence[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Yield the shards' context, where there is any, then their own parts.
+
+    Own parts and context stand in plan order each, so every shard meets its sources in the same order, alone or with
+    others; a source that is one shard's context and another's own is read twice.
+    """
+    context = [rows.filter(rows["is_context"]) for rows in parts]
+    if any(rows.num_rows for rows in context):
+        yield context
+    yield [rows.filter(pc.invert(rows["is_context"])) for rows in parts]
+
+
 def _union(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return every source that some shard wants, once, context first (in plan order each)."""
+    """Return every source that some shard wants, once, in plan order."""
     if len(parts) == 1:
         return parts[0]
     seen: set[str] = set()
@@ -149,7 +187,9 @@ def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
             raise source.error
         if source.data is not None:
             sha256, num_bytes = sha256_hex(source.data), len(source.data)
-            _check_content(wanted, sha256)
+            wanted = _of_this_content(wanted, sha256, num_bytes)
+        if not wanted:
+            return
         rows = [maker.begin(part, sha256, num_bytes) for maker, part in wanted]
         _add_items(source, wanted, rows, fence)
     except Reject as verdict:
@@ -159,10 +199,14 @@ def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
         maker.end(of_source)
 
 
-def _check_content(wanted: Wanted, sha256: str) -> None:
-    expected = {part["content_version"] for _, part in wanted} - {""}
-    if expected - {sha256}:
-        raise Reject(RejectReason.CHANGED, "its content is not the one that was planned", stage=Stage.READ)
+def _of_this_content(wanted: Wanted, sha256: str, num_bytes: int) -> Wanted:
+    """Return those who want a source with the content that it has; for the others it is a reject."""
+    found = [each for each in wanted if each[1]["content_version"] in ("", sha256)]
+    if len(found) < len(wanted):
+        others = [each for each in wanted if each[1]["content_version"] not in ("", sha256)]
+        verdict = Reject(RejectReason.CHANGED, "its content is not the one that was planned", stage=Stage.READ)
+        _reject(others, verdict, sha256, num_bytes)
+    return found
 
 
 def _decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
