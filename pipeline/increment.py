@@ -55,7 +55,7 @@ def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sou
 
     Args:
         sources: what is listed now.
-        base_parts: the base's parts table; settled ones (no shard) are compared like the rest.
+        base_parts: the base's parts table, without settled ones (no shard).
         checked: etags that earlier runs found to be of unchanged content (CHECKED_SCHEMA).
         hash_sources: reads and hashes sources whose etag or size is new.
     """
@@ -76,13 +76,13 @@ def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sou
 
     source_of_part = np.full(base_parts.num_rows, -1)
     source_of_part[place[known]] = known
-    versions = {int(place[row]): digest for row, digest in fresh.items() if row in set(changed_rows.tolist())}
+    versions = {int(place[row]): fresh[row] for row in changed_rows.tolist()}
     anew = [part for part in [*quiet, *retried.tolist()] if source_of_part[part] >= 0]
     keys = base_parts["source_key"].to_pylist()
     return Changes(
         new=_new_sources(sources, base_parts, np.flatnonzero(place < 0), source_of_part, anew, versions),
         removed_keys=sorted(keys[part] for part in [*quiet, *retried.tolist()]),
-        replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions),
+        replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions, set(anew)),
         checked=_checked(sources, doubtful, set(changed_rows.tolist()), fresh),
     )
 
@@ -155,12 +155,14 @@ def _remains(
     dropped_shards: set[str],
     source_of_part: NDArray[np.int64],
     versions: Mapping[int, str],
+    anew: set[int],
 ) -> dict[str, pa.Table]:
+    """Return what each dropped shard keeps: neither what is gone nor what is planned anew elsewhere."""
     remains = {}
     content_versions = parts["content_version"].to_pylist()
     for shard in sorted(dropped_shards):
         mine = np.flatnonzero(pc.equal(parts["shard_id"], shard).to_numpy(zero_copy_only=False))
-        mine = np.array([part for part in mine if source_of_part[part] >= 0], np.int64)
+        mine = np.array([part for part in mine if source_of_part[part] >= 0 and part not in anew], np.int64)
         content = [versions.get(int(part), content_versions[part]) for part in mine]
         table = sources.take(source_of_part[mine])
         remains[shard] = table.append_column("content_version", pa.array(content, pa.string()))
