@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..pipeline.errors import Interrupted, UnlabeledError
+
+if TYPE_CHECKING:
+    from .materialize import Materialize
 
 app = typer.Typer(
     name="unlabeled",
@@ -238,15 +241,17 @@ def _spec(
     config: Path | None,
     assignments: list[str] | None,
     overrides: dict[str, Any],
-    **flags: bool,
-) -> Any:
+    *,
+    replan: bool = False,
+    rebuild: bool = False,
+) -> Materialize:
     from ..pipeline import discover
     from .config import load_settings
     from .materialize import Materialize
 
     names = [discover.find_task(spec).name() for spec in task]
     settings, task_settings = load_settings(config, assignments or [], overrides, names)
-    return Materialize(task, input_uri, output, settings, task_settings, **flags)
+    return Materialize(task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild)
 
 
 def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..pipeline.plan import Shards
 from ..pipeline.shard import Target
 from ..pipeline.storage import Store, StoreOptions
 from ..pipeline.versions import codec_versions
+from ..pipeline.work import WorkUnit
 from .config import Settings
 
 
@@ -162,7 +163,7 @@ class Materialize:
             num_slots = 0
             begun = time.monotonic()
 
-            def execute(made: Sequence[Target], units: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+            def execute(targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
                 nonlocal ray_start_seconds, num_slots
                 if not units:
                     return
@@ -170,8 +171,8 @@ class Materialize:
                     started = time.monotonic()
                     num_slots = stack.enter_context(started_ray(settings.run))
                     ray_start_seconds = time.monotonic() - started
-                    warm_workers(made, min(num_slots, len(units)))
-                yield from run_units(made, units, inputs, settings.run, num_slots)
+                    warm_workers(targets, min(num_slots, len(units)))
+                yield from run_units(targets, units, inputs, settings.run, num_slots)
 
             request = self._request(outputs, inventory, inputs)
             finished = materialize(request, execute, progress or Silent())

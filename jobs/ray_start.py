@@ -36,7 +36,7 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     # What a worker raised reaches the user as one message; --debug shows the trace.
     logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
     if ray.is_initialized():
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield num_slots()
         return
     old_umask = os.umask(0o077)  # ray.init may write ~/.ray/auth_token
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -60,6 +60,14 @@ def started_ray(run: RunSettings) -> Iterator[int]:
         # ray.init has put a handler of its own in the place of ours: it ends the process with another exit code.
         signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield num_slots()
     finally:
         ray.shutdown()
+
+
+def num_slots() -> int:
+    """Return how many CPUs the Ray that we are connected to has."""
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 1))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from ray.util.annotations import RayDeprecationWarning
 from .config import RunSettings
 from .decode.fence import Fence
 from .errors import UnlabeledError
+from .ledger import Receipt
 from .plan_store import Chunk
 from .shard import Target
 from .storage import Store
 from .work import Job, Tools, WorkUnit, make_shards
 
 #: One process serves many tasks; its decoder is started once for each set of limits.
-_TOOLS: dict[str, Tools] = {}
+_FENCES: dict[str, Fence] = {}
+#: Finished shards that may still be on their way to the store, each a file on local disk.
+_MAX_CLOSING = 2
 _NO_PROGRESS_SECONDS = 6 * 3600
 #: Rows that a task hands back, one a shard.
 RESULT_SCHEMA = pa.schema(
@@ -96,7 +101,7 @@ def run_units(
     groups = group_units(units, num_slots, max(1, total // 512))
     rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
     name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     dataset.set_name(name)
     with warnings.catch_warnings():
         # Deprecated for 2.64, which this release does not admit; without it Ray retries a dying task for ever.
@@ -110,7 +115,7 @@ def run_units(
             ray_remote_args_fn=lambda: {"max_retries": run.max_task_retries},
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in batch.to_pylist():
+        for row in pa.table(batch).to_pylist():
             if row["error"]:
                 error = json.loads(row["error"])
                 raise RemoteError(error["kind"], error["message"])
@@ -125,36 +130,46 @@ def _named(function: Callable[[pa.Table], Iterator[pa.Table]], name: str) -> Cal
 
 def _worker(targets: Sequence[Target], inputs: Store) -> Callable[[pa.Table], Iterator[pa.Table]]:
     def make(batch: pa.Table) -> Iterator[pa.Table]:
-        tools = _tools(targets[0])
-        for text in batch["jobs"].to_pylist():
-            for unit in json.loads(text):
-                jobs = [_job_from_json(job) for job in unit]
-                try:
-                    rows = [_result(jobs, receipt, tools) for receipt in make_shards(targets, jobs, inputs, tools)]
-                except UnlabeledError as error:
-                    rows = [_error_row(error)]
-                yield pa.Table.from_pylist(rows, RESULT_SCHEMA)
+        fence = _fence(targets[0])
+        with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder, ThreadPoolExecutor(1) as closing:
+            tools = Tools(fence, Path(folder), closing)
+            waiting: deque[tuple[Sequence[Job], Future[Receipt]]] = deque()
+            try:
+                for text in batch["jobs"].to_pylist():
+                    for unit in json.loads(text):
+                        jobs = [_job_from_json(job) for job in unit]
+                        waiting.extend((jobs, future) for future in make_shards(targets, jobs, inputs, tools))
+                        while len(waiting) > _MAX_CLOSING:
+                            yield _results([waiting.popleft()], fence)
+                yield _results(waiting, fence)
+            except UnlabeledError as error:
+                yield pa.Table.from_pylist([_error_row(error)], RESULT_SCHEMA)
 
     return make
 
 
-def _tools(target: Target) -> Tools:
+def _fence(target: Target) -> Fence:
+    """Return this process's fence for the target's limits, started if need be."""
     recipe = target.recipe
     key = recipe.limits.model_dump_json() + recipe.decode.model_dump_json()
-    if key not in _TOOLS:
-        for old in _TOOLS.values():
-            old.fence.close()
-        _TOOLS.clear()
-        _TOOLS[key] = Tools(Fence(recipe.limits, recipe.decode), Path(tempfile.gettempdir()))
-    return _TOOLS[key]
+    if key not in _FENCES:
+        for old in _FENCES.values():
+            old.close()
+        _FENCES.clear()
+        _FENCES[key] = Fence(recipe.limits, recipe.decode)
+    return _FENCES[key]
 
 
 def _warm(target: Target) -> bool:
-    _tools(target).fence.start()
+    _fence(target).start()
     return True
 
 
-def _result(jobs: Sequence[Job], receipt: Any, tools: Tools) -> dict[str, Any]:
+def _results(done: Iterable[tuple[Sequence[Job], Future[Receipt]]], fence: Fence) -> pa.Table:
+    return pa.Table.from_pylist([_result(jobs, future.result(), fence) for jobs, future in done], RESULT_SCHEMA)
+
+
+def _result(jobs: Sequence[Job], receipt: Receipt, fence: Fence) -> dict[str, Any]:
     statuses = [outcome.status for outcome in receipt.outcomes]
     return {
         "target": next(job.target for job in jobs if job.shard["shard_id"] == receipt.shard_id),
@@ -165,7 +180,7 @@ def _result(jobs: Sequence[Job], receipt: Any, tools: Tools) -> dict[str, Any]:
         "num_rejected": statuses.count("rejected"),
         "num_bytes_in": sum(outcome.num_bytes for outcome in receipt.outcomes),
         "cpu_seconds": receipt.stats.get("cpu_seconds", 0.0),
-        "peak_rss_bytes": peak_rss_bytes() + tools.fence.peak_rss_bytes,
+        "peak_rss_bytes": peak_rss_bytes() + fence.peak_rss_bytes,
         "error": "",
     }
 

@@ -207,7 +207,7 @@ class Store(ABC):
 
     @abstractmethod
     def create_file(self, key: str, path: Path) -> None:
-        """Write an object from a local file, in parts where it is large.
+        """Write an object from a local file that changes no more, in parts where it is large.
 
         Large objects on remote stores are looked up first instead of written conditionally; use names that
         follow from the content, so that a race writes equal bytes.

@@ -94,7 +94,13 @@ class LocalStore(Store):
         self._create(key, lambda file: _write_all(file, data))
 
     def create_file(self, key: str, path: Path) -> None:
-        """See `Store.create_file`."""
+        """See `Store.create_file`: the file itself gets the name where it lies on the same disk, else a copy does."""
+        target = self._path(key)
+        with translated_errors(target):
+            _make_folder_of(target)
+            if _link_synced(path, target):
+                _sync_folder(os.path.dirname(target))  # noqa: PTH120
+                return
 
         def copy(file: BinaryIO) -> None:
             with path.open("rb") as source:
@@ -153,6 +159,24 @@ class LocalStore(Store):
                 _write_file(temporary, write)
                 _link(temporary, target)
             _sync_folder(os.path.dirname(target))  # noqa: PTH120
+
+
+def _link_synced(path: Path, target: str) -> bool:
+    """Give the file at `path` the name `target` too, its bytes on the disk; False where that needs a copy.
+
+    Raises FileExistsError where the name is taken.
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(target)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without hard links
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,19 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a worker process keeps between tasks: its decoder behind a fence."""
+    """What a worker works with: its decoder behind a fence, disk for growing files, a thread that closes them.
+
+    A finished file is hashed, synced and put by `closing` while the next shard is being made.
+    """
 
     fence: Fence
     spool: Path
+    closing: Executor
 
 
-def make_shards(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: Tools) -> Iterator[Receipt]:
+def make_shards(
+    targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: Tools
+) -> Iterator[Future[Receipt]]:
     """Make the shards of `jobs` together, so that a source which several of them want is decoded once.
 
     Shards that have a receipt already are not made again; their receipts are yielded as they are.
@@ -64,31 +70,37 @@ def make_shards(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, t
     Raises:
         StoreError: the store failed beyond its retry budget.
     """
-    with tempfile.TemporaryDirectory(dir=tools.spool, prefix="unlabeled-") as folder:
-        open_jobs = []
-        for job in jobs:
-            done = read_receipt(targets[job.target].store, job.shard["shard_id"])
-            if done is None:
-                open_jobs.append(job)
-            else:
-                yield done
-        if open_jobs:
-            yield from _make(targets, open_jobs, inputs, tools.fence, Path(folder))
+    open_jobs = []
+    for job in jobs:
+        done = read_receipt(targets[job.target].store, job.shard["shard_id"])
+        if done is None:
+            open_jobs.append(job)
+        else:
+            yield _settled(done)
+    if open_jobs:
+        yield from _make(targets, open_jobs, inputs, tools)
 
 
-def _make(
-    targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, fence: Fence, spool: Path
-) -> Iterator[Receipt]:
+def _settled(receipt: Receipt) -> Future[Receipt]:
+    future: Future[Receipt] = Future()
+    future.set_result(receipt)
+    return future
+
+
+def _make(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: Tools) -> Iterator[Future[Receipt]]:
+    fence = tools.fence
     started_cpu, fence_cpu = time.process_time(), fence.cpu_seconds
-    makers = [ShardMaker(targets[job.target], job.shard, spool) for job in jobs]
+    makers = [ShardMaker(targets[job.target], job.shard, tools.spool) for job in jobs]
     parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
+    closing = 0
     try:
         _feed(makers, parts, _begin_attempts(targets, jobs), inputs, fence)
         cpu = {"cpu_seconds": (time.process_time() - started_cpu + fence.cpu_seconds - fence_cpu) / len(makers)}
         for maker in makers:
-            yield maker.finish(cpu)
+            closing += 1
+            yield tools.closing.submit(maker.finish, cpu)
     finally:
-        for maker in makers:
+        for maker in makers[closing:]:
             maker.abort()
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image as PillowImage
-from unlabeled.pipeline.config import Recipe, ShardSettings, TaskRecipe
+from unlabeled.pipeline.config import Recipe, RunSettings, ShardSettings, TaskRecipe
 from unlabeled.pipeline.errors import Filtered
 from unlabeled.pipeline.features import Features, class_label, value
-from unlabeled.pipeline.inventory import INVENTORY_SCHEMA
+from unlabeled.pipeline.inventory import INVENTORY_SCHEMA, take_inventory
 from unlabeled.pipeline.items import Image
 from unlabeled.pipeline.ledger import Receipt
+from unlabeled.pipeline.materialize import Finished, Output, Request, materialize
+from unlabeled.pipeline.pilot import hash_sources
 from unlabeled.pipeline.rng import ItemRng
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
@@ -159,7 +161,44 @@ def execute_here(inputs: Store, tools: Tools) -> Execute:
 
     def execute(targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
         for unit in units:
-            for receipt in make_shards(targets, unit.jobs, inputs, tools):
-                yield result_row(unit, receipt)
+            for future in make_shards(targets, unit.jobs, inputs, tools):
+                yield result_row(unit, future.result())
 
     return execute
+
+
+class Quiet:
+    """Progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.num_planned: list[tuple[int, int, int]] = []
+
+    def phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def planned(self, num_shards: int, num_done: int, num_sources: int) -> None:
+        self.num_planned.append((num_shards, num_done, num_sources))
+
+    def shard_done(self, row: Mapping[str, Any]) -> None:
+        assert row["shard_id"]
+
+
+def request(targets: Sequence[Target], inputs: Store, **changes: Any) -> Request:
+    """Return a run of these datasets over all that `inputs` hold."""
+    return Request(
+        **{
+            "outputs": [Output(of) for of in targets],
+            "take_inventory": lambda: take_inventory(inputs.uri),
+            "hash_sources": lambda sources: hash_sources(inputs, sources),
+            "make_assets": lambda of, inventory: of.task.make_assets(lambda: [picture()]),
+            "run": RunSettings(),
+            **changes,
+        }
+    )
+
+
+def make(of: Target, inputs: Store, tools: Tools, **changes: Any) -> Finished:
+    """Bring one dataset up to its inputs, in this process."""
+    (finished,) = materialize(request([of], inputs, **changes), execute_here(inputs, tools), Quiet())
+    return finished

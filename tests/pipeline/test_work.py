@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from tests.small_datasets import Neighbours, Tiny, fill, inventory_rows, jpeg, t
 FILES = {f"{number % 4}/{number}.jpg": jpeg(number) for number in range(10)}
 
 
+def finished(futures: Iterable[Future[Receipt]]) -> list[Receipt]:
+    return [future.result() for future in futures]
+
+
 @pytest.fixture(scope="module")
 def fence() -> Iterator[Fence]:
     with Fence(Limits(), DecodeOptions()) as opened:
@@ -38,7 +43,7 @@ def fence() -> Iterator[Fence]:
 @pytest.fixture
 def tools(fence: Fence, tmp_path: Path) -> Tools:
     (tmp_path / "spool").mkdir()
-    return Tools(fence, tmp_path / "spool")
+    return Tools(fence, tmp_path / "spool", ThreadPoolExecutor(1))
 
 
 @pytest.fixture
@@ -98,7 +103,7 @@ def fates(receipts: list[Receipt]) -> dict[str, str]:
 
 def test_every_source_of_every_shard_is_made(tmp_path: Path, inputs: Store, tools: Tools) -> None:
     of = target(tmp_path / "out")
-    receipts = list(make_shards([of], jobs_of(plan_of(of, inputs)), inputs, tools))
+    receipts = finished(make_shards([of], jobs_of(plan_of(of, inputs)), inputs, tools))
     assert fates(receipts) == dict.fromkeys(FILES, "used")
     for receipt in receipts:
         for outcome in receipt.outcomes:
@@ -111,9 +116,9 @@ def test_every_source_of_every_shard_is_made(tmp_path: Path, inputs: Store, tool
 def test_a_shard_that_has_its_receipt_is_not_made_again(tmp_path: Path, inputs: Store, tools: Tools) -> None:
     of = target(tmp_path / "out")
     jobs = jobs_of(plan_of(of, inputs))
-    receipts = list(make_shards([of], jobs, inputs, tools))
+    receipts = finished(make_shards([of], jobs, inputs, tools))
     gone = Store.open(str(tmp_path / "nothing here"))
-    assert list(make_shards([of], jobs, gone, tools)) == receipts
+    assert finished(make_shards([of], jobs, gone, tools)) == receipts
 
 
 def test_sources_that_cannot_be_used_are_rejects(tmp_path: Path, inputs: Store, tools: Tools) -> None:
@@ -122,7 +127,7 @@ def test_sources_that_cannot_be_used_are_rejects(tmp_path: Path, inputs: Store, 
     plan = plan_of(of, inputs)
     inputs.delete(["0/0.jpg"])
     inputs.put("1/1.jpg", jpeg(77))
-    found = fates(list(make_shards([of], jobs_of(plan), inputs, tools)))
+    found = fates(finished(make_shards([of], jobs_of(plan), inputs, tools)))
     wrong = {key: reason for key, reason in found.items() if reason != "used"}
     assert wrong == {
         "0/0.jpg": "missing",
@@ -136,7 +141,7 @@ def test_sources_that_cannot_be_used_are_rejects(tmp_path: Path, inputs: Store, 
 def test_content_that_was_not_planned_is_a_reject(tmp_path: Path, inputs: Store, tools: Tools) -> None:
     of = target(tmp_path / "out")
     expected = {"0/0.jpg": sha256_hex(FILES["0/0.jpg"]), "1/1.jpg": "f" * 64}
-    found = fates(list(make_shards([of], jobs_of(plan_of(of, inputs, with_versions=expected)), inputs, tools)))
+    found = fates(finished(make_shards([of], jobs_of(plan_of(of, inputs, with_versions=expected)), inputs, tools)))
     assert {key for key, reason in found.items() if reason == "changed"} == {"1/1.jpg"}
     assert found["0/0.jpg"] == "used"
 
@@ -150,7 +155,9 @@ def test_together_gives_the_same_bytes_as_alone(tmp_path: Path, tools: Tools) ->
         plans = [plan_of(of, inputs) for of in targets]
         jobs = [job for number, plan in enumerate(plans) for job in jobs_of(plan, number)]
         for group in [jobs] if name == "together" else [[job] for job in jobs]:
-            made += [(receipt.shard_id, receipt.sha256) for receipt in make_shards(targets, group, inputs, tools)]
+            made += [
+                (receipt.shard_id, receipt.sha256) for receipt in finished(make_shards(targets, group, inputs, tools))
+            ]
     assert len(kinds[0][1]) > 9
     assert sorted(kinds[0][1]) == sorted(kinds[1][1])
 
@@ -159,7 +166,7 @@ def test_context_is_read_from_other_shards(tmp_path: Path, inputs: Store, tools:
     of = target(tmp_path / "out", Neighbours(num_negatives=3), val_fraction=0)
     plan = plan_of(of, inputs)
     assert any(plan.parts()["is_context"].to_pylist())
-    receipts = list(make_shards([of], jobs_of(plan), inputs, tools))
+    receipts = finished(make_shards([of], jobs_of(plan), inputs, tools))
     assert fates(receipts) == dict.fromkeys(FILES, "used")
     for receipt in receipts:
         for row in rows_of(of, receipt):
@@ -172,7 +179,7 @@ def test_one_that_expects_other_content_does_not_spoil_it_for_others(
     targets = [target(tmp_path / "one"), target(tmp_path / "two", Tiny(num_draws=1))]
     plans = [plan_of(targets[0], inputs, with_versions={"1/1.jpg": "f" * 64}), plan_of(targets[1], inputs)]
     jobs = [job for number, plan in enumerate(plans) for job in jobs_of(plan, number)]
-    receipts = list(make_shards(targets, jobs, inputs, tools))
+    receipts = finished(make_shards(targets, jobs, inputs, tools))
     num_first = plans[0].shards.num_rows
     assert fates(receipts[:num_first])["1/1.jpg"] == "changed"
     assert fates(receipts[num_first:])["1/1.jpg"] == "used"
@@ -198,7 +205,7 @@ def test_a_source_that_killed_two_workers_is_rejected(tmp_path: Path, inputs: St
     of = one_shard(tmp_path / "out")
     job = one_job(of, inputs)
     killed(of, job, "1/1.jpg", "1/1.jpg", "2/2.jpg")
-    (receipt,) = make_shards([of], [job], inputs, tools)
+    (receipt,) = finished(make_shards([of], [job], inputs, tools))
     assert {key for key, fate in fates([receipt]).items() if fate != "used"} == {"1/1.jpg"}
     (verdict,) = [outcome for outcome in receipt.outcomes if outcome.status == "rejected"]
     assert (verdict.reason, verdict.is_permanent) == ("decoder_crash", False)
@@ -212,10 +219,10 @@ def notes(of: Target, job: Job) -> list[str]:
 def test_a_first_attempt_notes_nothing_and_a_later_one_ends_clean(tmp_path: Path, inputs: Store, tools: Tools) -> None:
     of = one_shard(tmp_path / "out")
     job = one_job(of, inputs)
-    list(make_shards([of], [job], inputs, tools))
+    finished(make_shards([of], [job], inputs, tools))
     assert notes(of, job) == []
     of.store.delete([f"_receipts/{job.shard['shard_id']}.json"])
-    list(make_shards([of], [job], inputs, tools))
+    finished(make_shards([of], [job], inputs, tools))
     assert notes(of, job) == [""]
 
 
@@ -235,8 +242,8 @@ def test_a_store_that_fails_at_the_end_puts_no_blame_on_the_last_source(
     full = Target(Full(of.store.uri), of.recipe, of.task, of.versions)
     for _ in range(4):
         with pytest.raises(StoreError, match="no space left"):
-            list(make_shards([full], [job], inputs, tools))
-    (receipt,) = make_shards([of], [job], inputs, tools)
+            finished(make_shards([full], [job], inputs, tools))
+    (receipt,) = finished(make_shards([of], [job], inputs, tools))
     assert set(fates([receipt]).values()) == {"used"}
 
 
@@ -253,7 +260,7 @@ def test_a_faulty_task_is_never_blamed_on_a_source(tmp_path: Path, inputs: Store
     job = one_job(of, inputs)
     for _ in range(5):
         with pytest.raises(ConfigError, match=r"column 'label' must be in \[0, 2\)"):
-            list(make_shards([of], [job], inputs, tools))
+            finished(make_shards([of], [job], inputs, tools))
     assert listed_receipts(of.store) == set()
     assert not list(tools.spool.iterdir())
 
