@@ -233,6 +233,7 @@ class Materialize:
     def _request(self, outputs: Sequence[Output], inventory: Inventory, inputs: Store) -> Request:
         return Request(
             outputs=outputs,
+            input_uri=inventory.root,
             take_inventory=lambda: inventory,
             hash_sources=lambda sources: hash_sources(inputs, sources),
             make_assets=lambda target, listed: _make_assets(target, inputs, listed),

@@ -71,6 +71,7 @@ class Request:
 
     Args:
         outputs: the datasets; several share reads and decodes.
+        input_uri: root of the sources (Inventory.root).
         take_inventory: lists the sources; called at most once.
         hash_sources: returns the sha256 of inventory rows by source_key; keys that are gone are left out.
         make_assets: returns the files that a task freezes in the first version, from the inventory.
@@ -80,6 +81,7 @@ class Request:
     """
 
     outputs: Sequence[Output]
+    input_uri: str
     take_inventory: Callable[[], Inventory]
     hash_sources: Hasher
     make_assets: Callable[[Target, Inventory], Mapping[str, bytes]]
@@ -171,7 +173,11 @@ def _read_asset(store: Store, sha256: str) -> bytes:
 
 
 def _left_over(request: Request, target: Target, base: Base) -> Plan | None:
-    """Return the plan that an earlier run left unpublished, unless this run abandons it."""
+    """Return the plan that an earlier run left unpublished, unless this run abandons it.
+
+    Raises:
+        ConfigError: it was made with other settings, or for another input.
+    """
     plan = unpublished_plan(target.store, base.version)
     if plan is None:
         return None
@@ -180,6 +186,8 @@ def _left_over(request: Request, target: Target, base: Base) -> Plan | None:
         return _left_over(request, target, base)
     where = f"the unfinished run in {target.store.uri} (--replan abandons it)"
     check_same_recipe(plan.header.recipe, target.recipe, where)
+    if plan.header.input_uri != request.input_uri:
+        raise ConfigError(f"`--input`: found {request.input_uri!r}, but {where} reads {plan.header.input_uri!r}.")
     return plan
 
 

@@ -189,9 +189,10 @@ def request(targets: Sequence[Target], inputs: Store, **changes: Any) -> Request
     return Request(
         **{
             "outputs": [Output(of) for of in targets],
+            "input_uri": inputs.uri,
             "take_inventory": lambda: take_inventory(inputs.uri),
             "hash_sources": lambda sources: hash_sources(inputs, sources),
-            "make_assets": lambda of, inventory: of.task.make_assets(lambda: [picture()]),
+            "make_assets": lambda of, _: of.task.make_assets(lambda: [picture()]),
             "run": RunSettings(),
             **changes,
         }

@@ -19,7 +19,7 @@ NOTHING_CHECKED = CHECKED_SCHEMA.empty_table()
 
 
 def listed(**contents: str) -> pa.Table:
-    """Return an inventory: key -> content; the etag follows from the content, `content/2` is the same, uploaded twice."""
+    """Return an inventory: key -> content. The etag is the content; `content/2` is the same content uploaded again."""
     rows = [{**inventory_rows([key]).to_pylist()[0], "etag": content} for key, content in sorted(contents.items())]
     return pa.Table.from_pylist(rows, INVENTORY_SCHEMA)
 
