@@ -7,7 +7,7 @@ relative places for every task (a power of two of them), so that several tasks o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,28 +175,32 @@ def with_context(shards: Shards, num_partners: int, lenders: pa.Table) -> Shards
     if num_partners == 0 or len(shards) == 0:
         return shards
     by_split = {split: lenders.filter(pc.equal(lenders["split"], split)) for split in SPLITS}
+    groups = {split: rows["group_id"].to_pylist() for split, rows in by_split.items()}
+    known = {split: set(of_split) for split, of_split in groups.items()}
     added = []
     for index, split in enumerate(shards.shards["split"].to_pylist()):
         own = set(shards.parts_of(index)["group_id"].to_pylist())
-        added.append(_context_parts(own, num_partners, by_split[split], index))
+        num_wanted = num_partners + 1
+        if len(own) < num_wanted:
+            num_wanted = min(num_wanted, len(own | known[split]))
+        added.append(_context_parts(own, num_wanted, by_split[split], groups[split], index))
     # Context comes first in a shard: its offers are there when the first example wants them.
     parts = pa.concat_tables([*added, shards.parts])
     order = np.argsort(parts["shard_index"].to_numpy(), kind="stable")
     return Shards(shards.shards, parts.take(order).combine_chunks())
 
 
-def _context_parts(own: set[str], num_partners: int, lenders: pa.Table, index: int) -> pa.Table:
-    missing, rows = num_partners + 1 - len(own), []
-    if missing > 0 and lenders.num_rows:
-        start = int(sha256_hex(canonical_json(sorted(own)))[:8], 16) % lenders.num_rows
-        groups = lenders["group_id"].to_pylist()
-        for step in range(lenders.num_rows):
-            row = (start + step) % lenders.num_rows
-            if groups[row] not in own:
-                own.add(groups[row])
-                rows.append(row)
-            if len(rows) == missing:
-                break
+def _context_parts(own: set[str], num_wanted: int, lenders: pa.Table, groups: Sequence[str], index: int) -> pa.Table:
+    """Return parts of `lenders` such that the shard has `num_wanted` groups in all; `groups` are the lenders'."""
+    rows: list[int] = []
+    start = int(sha256_hex(canonical_json(sorted(own)))[:8], 16) % max(1, len(groups))
+    for step in range(len(groups)):
+        if len(own) >= num_wanted:
+            break
+        row = (start + step) % len(groups)
+        if groups[row] not in own:
+            own.add(groups[row])
+            rows.append(row)
     taken = lenders.take(np.array(rows, np.int64)).select([field.name for field in PART_FIELDS])
     # In plan order, so that shards which are made together can read one another's context in one order.
     taken = in_plan_order(taken)

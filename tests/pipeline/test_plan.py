@@ -273,6 +273,12 @@ def test_context_stands_in_plan_order(key: str) -> None:
     assert context["source_key"].to_pylist() == in_plan_order(context)["source_key"].to_pylist()
 
 
+def test_lenders_need_not_hold_the_shards_own_group() -> None:
+    lenders = lenders_of(packed(inventory_rows(["b"]), made=recipe(val_fraction=0)))
+    shards = with_context(packed(inventory_rows(["a"]), made=recipe(val_fraction=0)), 1, lenders)
+    assert keys_of(shards) == [["b", "a"]]
+
+
 def test_context_changes_the_id() -> None:
     plain = packed(inventory_rows(["a1", "b1"]), made=recipe(val_fraction=0))
     alone = packed(inventory_rows(["a1"]), made=recipe(val_fraction=0))
