@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from unlabeled.pipeline.storage import Store, StoreOptions
 
 from .seaweed import SeaweedServer, start_seaweed
+
+# How long one example takes says how busy the machine is.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,7 @@ def is_sound(part: Part) -> bool:
     return part.status == "rejected" or (part.is_permanent and part.was_read)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     PARTS_OF_A_BASE.map(lambda parts: [part for part in parts if is_sound(part)]),
     st.dictionaries(st.sampled_from("abcdefghij"), CONTENTS),

@@ -154,7 +154,7 @@ def test_weights_beyond_64_bits_are_cut_alike() -> None:
     assert len(shards) > 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 99), st.integers(1, 80), st.sampled_from([Tiny, Sound]), st.data())
 def test_shards_of_several_tasks_nest(seed: int, num_sources: int, task: type[Tiny], data: st.DataObject) -> None:
     sources = sizes(seed, num_sources)
@@ -240,7 +240,7 @@ def context_of(shards: Shards, index: int) -> pa.Table:
     return parts.filter(parts["is_context"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 99), st.integers(1, 40), st.integers(0, 4))
 def test_context_fills_up_groups_of_the_same_split(seed: int, num_sources: int, num_partners: int) -> None:
     made = recipe(seed=seed, val_fraction=0.5)

@@ -367,7 +367,7 @@ def test_an_item_that_fails_after_waiting_is_its_own_sources_fault(tmp_path: Pat
     assert [row["source_key"] for row in feed.rows(receipt)] == ["b"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["whole", "broken", "small"])), max_size=14))
 def test_every_part_has_one_outcome_whatever_comes(
     tmp_path_factory: pytest.TempPathFactory, sources: list[tuple[str, str]]

@@ -96,7 +96,7 @@ def test_a_bundle_larger_than_a_row_group_stays_whole(tmp_path: Path) -> None:
     assert group_sizes(write(tmp_path / "a.parquet", rows, bundle_size=4, row_group_max_rows=2)) == [4, 4]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 3000), min_size=1, max_size=12),
     st.integers(1, 4),
