@@ -42,15 +42,30 @@ _TURNS = {
 def _picture(pixels: NDArray[np.uint8]) -> PillowImage.Image:
     """Return pixels as a Pillow picture. Turned views are turned by Pillow, three times faster than numpy's copy."""
     base = pixels.base
-    if pixels.flags.c_contiguous or not isinstance(base, np.ndarray) or not base.flags.c_contiguous:
+    if not isinstance(base, np.ndarray) or not base.flags.c_contiguous or base.dtype != pixels.dtype:
         return PillowImage.fromarray(np.ascontiguousarray(pixels))
+    if pixels.strides == base.strides and pixels.shape == base.shape:
+        return _upright(base)
     rows, columns, channels = pixels.strides
     swapped = abs(rows) < abs(columns)
     turn = _TURNS.get((swapped, int(np.sign(rows)), int(np.sign(columns))))
     upright_shape = (pixels.shape[1], pixels.shape[0], 3) if swapped else pixels.shape
-    if turn is None or channels != 1 or base.shape != upright_shape or base.dtype != pixels.dtype:
+    if turn is None or channels != 1 or base.shape != upright_shape or 1 in upright_shape[:2]:
         return PillowImage.fromarray(np.ascontiguousarray(pixels))
-    return PillowImage.fromarray(base).transpose(turn)
+    return _upright(base).transpose(turn)
+
+
+#: The picture that was made last, and of which array: the turns of one crop come one after the other.
+_last: list[tuple[NDArray[np.uint8], PillowImage.Image]] = []
+
+
+def _upright(whole: NDArray[np.uint8]) -> PillowImage.Image:
+    if _last and _last[0][0] is whole:
+        return _last[0][1]
+    picture = PillowImage.fromarray(whole)
+    # Only what nobody can change under the picture is kept.
+    _last[:] = [] if whole.flags.writeable else [(whole, picture)]
+    return picture
 
 
 def encode_flac(samples: NDArray[np.float32], sample_rate_hz: int) -> bytes:

@@ -52,6 +52,7 @@ class ShardFileWriter:
         self._bundle_size = bundle_size
         self._encoders: dict[str, Callable[[Any], Any]] = {name: cell_encoder(feature) for name, feature in features}
         self._columns: dict[str, list[Any]] = {name: [] for name in features.names}
+        self._num_buffered_rows = 0
         self._num_buffered_bytes = 0
         self._writer: pq.ParquetWriter | None = None
         self.num_rows = 0
@@ -66,11 +67,12 @@ class ShardFileWriter:
         for name, column in self._columns.items():
             column.append(cells[name])
         self.num_rows += 1
+        self._num_buffered_rows += 1
         self._num_buffered_bytes += num_bytes
 
     def end_bundle(self) -> None:
         """Say that a bundle is complete: here, and only here, a row group may end."""
-        full = len(self._columns[self._features.names[0]]) + self._bundle_size > self._settings.row_group_max_rows
+        full = self._num_buffered_rows + self._bundle_size > self._settings.row_group_max_rows
         if full or self._num_buffered_bytes >= self._settings.row_group_max_num_bytes:
             self._flush()
 
@@ -89,7 +91,7 @@ class ShardFileWriter:
         self._path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        rows = len(self._columns[self._features.names[0]])
+        rows = self._num_buffered_rows
         if rows == 0:
             return
         arrays = [_array(feature, self._columns[name]) for name, feature in self._features]
@@ -98,6 +100,7 @@ class ShardFileWriter:
             self._writer = _open_writer(self._path, self._features, self._schema)
         self._writer.write_batch(batch, row_group_size=rows)
         self._columns = {name: [] for name in self._columns}
+        self._num_buffered_rows = 0
         self._num_buffered_bytes = 0
 
 

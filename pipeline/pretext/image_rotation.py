@@ -69,6 +69,7 @@ class ImageRotation(PretextTask[Image]):
         position = centre if self.crop == "center" else tuple(rng.item("crop").random(2))
         crop_box = square_box(item.width_px, item.height_px, self.side_px, self.crop_fraction, position)
         upright = item.crop(crop_box, self.side_px, self.side_px)
+        upright.flags.writeable = False  # the turns are views of it
         order = rng.order(len(CLASSES))
         for draw in range(len(CLASSES) if self.turns == "all" else 1):
             label = int(order[draw])
