@@ -49,6 +49,7 @@ VIDEO_KINDS = tuple(_VIDEOS)
 INDEXED_KINDS = frozenset({"mp4", "mp4-faststart", "mov", "mkv", "webm", "avi"})
 
 _NUM_BITS = 8
+_WRITE_SAMPLES = 1 << 14
 
 
 def chirp(rate_hz: int, seconds: float, num_channels: int = 1, *, amplitude: float = 0.5) -> NDArray[np.float32]:
@@ -71,7 +72,11 @@ def sound_file(kind: str, samples: NDArray[np.float32], rate_hz: int, **options:
     """Return a sound file of one of SOUND_KINDS; `options` go to soundfile.write (subtype, endian)."""
     file = io.BytesIO()
     if kind in _SNDFILE_SOUNDS:
-        soundfile.write(file, samples, rate_hz, format=_SNDFILE_SOUNDS[kind], **options)
+        shape = {"samplerate": rate_hz, "channels": samples.shape[1], "format": _SNDFILE_SOUNDS[kind]}
+        with soundfile.SoundFile(file, "w", **shape, **options) as sound:
+            # libsndfile keeps the whole of one write to a Vorbis file on the stack.
+            for start in range(0, len(samples), _WRITE_SAMPLES):
+                sound.write(samples[start : start + _WRITE_SAMPLES])
         return file.getvalue()
     muxer, encoder, sample_format = _FFMPEG_SOUNDS[kind]
     with av.open(file, "w", format=muxer) as container:
@@ -194,7 +199,7 @@ def _video_packets(stream: Any, frames: Sequence[NDArray[np.uint8]], times_ms: S
 
 
 def _layout(samples: NDArray[np.float32]) -> str:
-    return {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    return {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
 
 
 def _encode_sound(container: Any, stream: Any, samples: NDArray[np.float32], rate_hz: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 import soundfile
-from av.audio.frame import AudioFrame
+from av.audio.frame import AudioFrame, format_dtypes
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
@@ -27,6 +27,8 @@ from .container import EndsEarly, WatchedFile, after_id3, decoded, ffmpeg_errors
 BLOCK_SAMPLES = 1 << 16
 #: A step in FFmpeg's time stamps beyond this is sound that is missing (rounded stamps jitter by a few milliseconds).
 _MAX_JUMP_SECONDS = 0.25
+#: PyAV reads beyond FFmpeg's list of planes where it is longer than this.
+_MAX_FFMPEG_CHANNELS = 8
 #: libsndfile's error numbers: unknown format, unsupported encoding.
 _UNKNOWN_FORMAT, _UNSUPPORTED_ENCODING = 1, 4
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
@@ -150,6 +152,8 @@ class FfmpegReader:
         self.codec = context.codec.canonical_name
         self.sample_rate_hz = self._first.sample_rate if self._first else int(context.sample_rate or 0)
         self.num_channels = self._first.layout.nb_channels if self._first else int(context.layout.nb_channels)
+        if self.num_channels > _MAX_FFMPEG_CHANNELS:
+            raise Reject(RejectReason.UNSUPPORTED_FEATURE, f"{self.num_channels} channels; at most 8 in this format")
         self.num_declared = self._declared(source)
         self._num_to_drop = self._offset(origin_seconds)
 
@@ -240,14 +244,23 @@ def _sound_stream(container: av.container.InputContainer) -> AudioStream:
 
 
 def _as_float(frame: AudioFrame) -> NDArray[np.float32]:
-    """Return the samples as float32 [n, channels], whatever their format and layout in memory."""
-    samples: NDArray[Any] = frame.to_ndarray()
-    columns = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
-    full_scale = _FULL_SCALE.get(columns.dtype.str[1:])
+    """Return the samples as float32 [n, channels], whatever their format and layout in memory.
+
+    AudioFrame.to_ndarray is not used: from 8 channels on, it takes what stands behind the pointers for more planes.
+    """
+    num_channels = frame.layout.nb_channels
+    dtype = np.dtype(format_dtypes[frame.format.name])
+    planes: Any = frame.planes  # buffers; PyAV's stubs do not say so
+    columns: NDArray[Any]
+    if frame.format.is_planar:
+        columns = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes[:num_channels]], axis=1)
+    else:
+        columns = np.frombuffer(planes[0], dtype, frame.samples * num_channels).reshape(-1, num_channels)
+    full_scale = _FULL_SCALE.get(dtype.str[1:])
     if full_scale is None:
         return columns.astype(np.float32)
     floats = columns.astype(np.float64) / full_scale
-    return (floats - 1.0 if columns.dtype == np.uint8 else floats).astype(np.float32)
+    return (floats - 1.0 if dtype == np.uint8 else floats).astype(np.float32)
 
 
 def _silence(num_samples: int, num_channels: int) -> Iterator[NDArray[np.float32]]:

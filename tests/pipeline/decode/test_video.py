@@ -7,9 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from unlabeled.pipeline.decode.audio import read_waveform
 from unlabeled.pipeline.decode.bytes_source import Blocks, MemoryBytes
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
@@ -76,25 +75,6 @@ def test_sparse_targets_get_the_frames_shown_then(kind: str) -> None:
     assert numbers(clip) == [0, 1, 27, 28, 47, 47]
 
 
-@pytest.mark.parametrize("kind", VIDEO_KINDS)
-def test_seeking_saves_decoding_where_there_is_an_index(kind: str) -> None:
-    video = opened(default_video(kind))
-    video.clips([whole(0, 40_000 * 38)])
-    counters = video.counters
-    assert counters.num_frames_used == 2
-    if kind in INDEXED_KINDS:
-        assert counters.num_seeks == 1
-        assert counters.num_frames_decoded <= 10
-    else:
-        assert (counters.num_seeks, counters.num_frames_decoded >= 39) == (0, True)
-
-
-def test_a_target_in_the_group_at_hand_is_decoded_on() -> None:
-    video = opened(default_video("mp4"))
-    video.clips([whole(*range(0, 48 * 40_000, 40_000))])
-    assert (video.counters.num_seeks, video.counters.num_frames_decoded) == (0, 48)
-
-
 def test_all_requests_are_served_in_one_pass() -> None:
     video = opened(default_video("ts"))
     first, second = video.clips([whole(1_000_000, 1_200_000), whole(0, 1_000_000)])
@@ -118,43 +98,6 @@ def test_without_requests_there_are_no_clips() -> None:
     assert opened(default_video("mp4")).clips([]) == []
 
 
-def variable_times(gaps_ms: list[int]) -> list[int]:
-    return np.cumsum([0, *gaps_ms]).tolist()
-
-
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(
-    kind=st.sampled_from(["mp4", "mp4-fragmented", "mkv", "ts-h264"]),
-    gaps_ms=st.lists(st.integers(5, 400), min_size=2, max_size=40),
-    gop_frames=st.integers(1, 15),
-    num_b_frames=st.integers(0, 3),
-    options=st.sampled_from(["", "open-gop=1", "open-gop=1:b-pyramid=normal"]),
-    data=st.data(),
-)
-def test_any_timing_gives_what_decoding_everything_gives(
-    kind: str, gaps_ms: list[int], gop_frames: int, num_b_frames: int, options: str, data: st.DataObject
-) -> None:
-    times_ms = variable_times(gaps_ms)
-    codec_options = {"preset": "veryfast", "crf": "18", "threads": "1", "sc_threshold": "0", "x264-params": options}
-    frames = [numbered_frame(number) for number in range(len(times_ms))]
-    content = video_file(
-        kind,
-        frames,
-        times_ms=times_ms,
-        codec_options=codec_options,
-        gop_frames=gop_frames,
-        num_b_frames=num_b_frames,
-    )
-    last_us = times_ms[-1] * 1_000
-    targets = sorted(data.draw(st.lists(st.integers(0, last_us), min_size=1, max_size=6)))
-    clip = opened(content).clips([whole(*targets)])[0]
-    assert numbers(clip) == [int(np.searchsorted(times_ms, target / 1_000, "right")) - 1 for target in targets]
-    assert clip.pts_us.tolist() == [times_ms[number] * 1_000 for number in numbers(clip)]
-    everything = opened(content).clips([whole(*(1_000 * time for time in times_ms))])[0]
-    assert np.array_equal(clip.frames, everything.frames[numbers(clip)])
-    assert np.array_equal(clip.pict_types, everything.pict_types[numbers(clip)])
-
-
 @pytest.mark.parametrize("kind", VIDEO_KINDS)
 def test_the_result_does_not_depend_on_how_bytes_are_read(kind: str) -> None:
     data = default_video(kind)
@@ -162,58 +105,6 @@ def test_the_result_does_not_depend_on_how_bytes_are_read(kind: str) -> None:
     request = whole(200_000, 1_500_000)
     clips = [opened(data).clips([request])[0], open_video(ranged, Limits(), DecodeOptions()).clips([request])[0]]
     assert np.array_equal(clips[0].frames, clips[1].frames)
-
-
-CORNERS = np.zeros((64, 96, 3), np.uint8)
-CORNERS[:32, :48] = (220, 30, 30)
-CORNERS[:32, 48:] = (30, 220, 30)
-CORNERS[32:, :48] = (30, 30, 220)
-CORNERS[32:, 48:] = (220, 220, 220)
-
-
-@pytest.mark.parametrize("kind", ["mp4", "mkv", "mov"])
-@pytest.mark.parametrize("is_mirrored", [False, True])
-@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
-def test_the_picture_is_upright(kind: str, rotation: int, is_mirrored: bool) -> None:
-    data = video_file(kind, [CORNERS] * 3, rotation=rotation, is_mirrored=is_mirrored)
-    video = opened(data)
-    expected = np.rot90(CORNERS, rotation // 90)
-    expected = expected[:, ::-1] if is_mirrored else expected
-    assert (video.info.height_px, video.info.width_px) == expected.shape[:2]
-    shown = video.clips([whole(0, width_px=video.info.width_px, height_px=video.info.height_px)])[0].frames[0]
-    for row, column in ((8, 8), (8, -8), (-8, 8), (-8, -8)):
-        assert np.abs(shown[row, column].astype(int) - expected[row, column]).max() < 30
-
-
-def rgb(luma: float, blue: float, red: float, kr: float, kb: float) -> NDArray[np.float64]:
-    """Return the colour of full-range Y'CbCr in [0, 1] and [-0.5, 0.5], by the definition of the matrix."""
-    r, b = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
-    return np.clip(np.array([r, (luma - kr * r - kb * b) / (1 - kr - kb), b]), 0, 1) * 255
-
-
-MATRICES = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
-
-
-@pytest.mark.parametrize("matrix", MATRICES)
-@pytest.mark.parametrize("is_full_range", [False, True])
-def test_colours_follow_the_stated_matrix_and_range(matrix: int, is_full_range: bool) -> None:
-    picture = np.full((64, 64, 3), (200, 60, 90), np.uint8)
-    data = video_file("mp4", [picture] * 2, colorspace=matrix, color_range=2 if is_full_range else 1)
-    video = opened(data)
-    shown = video.clips([whole(0, width_px=64, height_px=64)])[0].frames[0, 32, 32]
-    timed = next(iter(video._timeline.frames_at([0])))[1].frame
-    luma, blue, red = (float(bytes(plane)[plane.line_size * 4 + 4]) for plane in timed.planes)
-    if is_full_range:
-        colour = rgb(luma / 255, (blue - 128) / 255, (red - 128) / 255, *MATRICES[matrix])
-    else:
-        colour = rgb((luma - 16) / 219, (blue - 128) / 224, (red - 128) / 224, *MATRICES[matrix])
-    assert np.abs(shown - colour).max() < 1.5
-
-
-def test_ten_bits_become_eight() -> None:
-    data = video_file("mp4", [CORNERS] * 3, pix_fmt="yuv420p10le")
-    shown = opened(data).clips([whole(0)])[0].frames[0]
-    assert np.abs(shown[8, 8].astype(int) - CORNERS[8, 8]).max() < 30
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mp4-faststart", "mp4-fragmented", "mov", "mkv", "webm", "avi"])
@@ -335,26 +226,6 @@ def test_damage_is_a_reject_or_frames(kind: str, data: st.DataObject) -> None:
 
 #: A raw MPEG-1 stream, in no container.
 NOT_ALLOWED = "filetype/fixture2.mpg"
-
-
-@pytest.mark.real_media
-@pytest.mark.parametrize("archive", ["clips_mixed", "asl_gestures"])
-def test_real_videos_seek_to_what_decoding_everything_gives(archive: str) -> None:
-    for path, data in real_media(f"video/{archive}.tar").items():
-        if path.endswith(NOT_ALLOWED):
-            assert rejected(data, 0).reason == "format_not_allowed"
-            continue
-        video, plain = opened(data), opened(data)
-        info = video.info
-        plain._timeline._key_stamps = np.empty(0, np.int64)  # no index: read in order
-        targets = sorted(np.random.default_rng(0).integers(0, info.end_us + 1, 6).tolist())
-        request = ClipRequest(
-            targets_us=tuple(targets), crop_box=(0, 0, info.width_px, info.height_px), width_px=64, height_px=64
-        )
-        found, reference = video.clips([request])[0], plain.clips([request])[0]
-        assert np.array_equal(found.frames, reference.frames), path
-        assert np.array_equal(found.pts_us, reference.pts_us), path
-        assert all(found.pts_us <= targets), path
 
 
 @pytest.mark.real_media
