@@ -105,7 +105,9 @@ def shown_by(
     `tolerance` is in levels of 255 (mean absolute difference): flat pictures cannot contradict.
     """
     stored = _thumbnail(patch)
-    misfits = [np.abs(stored - _thumbnail(drop_color(candidate, mode))).mean() for candidate in candidates]
+    shown = [_thumbnail(drop_color(candidate, mode)) for candidate in candidates]
+    # By the channel that differs most, since channels that were dropped differ in nothing.
+    misfits = [np.abs(stored - candidate).mean(axis=(0, 1)).max() for candidate in shown]
     best = int(np.argmin(misfits))
     return expected if misfits[expected] <= misfits[best] + tolerance else best
 

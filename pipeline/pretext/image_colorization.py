@@ -84,7 +84,7 @@ class ImageColorization(PretextTask[Image]):
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return a picture of measured density and 400 bytes of columns."""
-        return 400 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.7) * self.side_px**2)
+        return 400 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.67) * self.side_px**2)
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return the saturation of the source's crop where it is not within 0.01 of the stored one, and the bins."""

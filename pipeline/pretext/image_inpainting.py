@@ -104,7 +104,7 @@ class ImageInpainting(PretextTask[Image]):
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return the holes times a picture of measured density, its mask and 500 bytes of columns."""
-        picture = int((1.9 if tile_encoding(self.side_px) == "png" else 1.0) * self.side_px**2)
+        picture = int((1.9 if tile_encoding(self.side_px) == "png" else 0.72) * self.side_px**2)
         return (self.centre_holes + self.free_form_holes) * (500 + picture + self.side_px**2 // 8)
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ class ImageJigsaw(PretextTask[Image]):
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return the puzzles times nine PNG tiles of measured density and 900 bytes of columns."""
-        bytes_per_px = self.gray_fraction * 0.9 + (1 - self.gray_fraction) * 1.9
+        bytes_per_px = self.gray_fraction * 1.05 + (1 - self.gray_fraction) * 2.0
         return self.puzzles * (900 + int(NUM_TILES * bytes_per_px * self.tile_px**2))
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:

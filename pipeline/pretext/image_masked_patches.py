@@ -97,7 +97,7 @@ class ImageMaskedPatches(PretextTask[Image]):
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return a picture of measured density and 500 bytes of columns."""
-        return 500 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.7) * self.side_px**2)
+        return 500 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.67) * self.side_px**2)
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return the mask columns from the seed, with no hidden patch where the source does not show the picture."""

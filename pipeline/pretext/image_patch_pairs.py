@@ -133,7 +133,7 @@ class ImagePatchPairs(PartneredTask[Image]):
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return four pairs of PNG patches of measured density and 500 bytes of columns each."""
-        return 4 * (500 + int(2 * 2.0 * self.patch_px**2))
+        return 4 * (500 + int(2 * 1.8 * self.patch_px**2))
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return label and relation from boxes and source: segments are found again, distances measured again."""

@@ -100,10 +100,10 @@ class ImageRelativePatch(PretextTask[Image]):
             yield Example(draw, self._pair(canvas, crop_box, int(order[draw]), rng.draw(draw)))
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
-        """Return the pairs times two patches of measured PNG density and 900 bytes of columns."""
-        kept = {"channel": 0.62, "gray": 0.62, "keep": 1.9}[self.color]
-        bytes_per_px = self.drop_fraction * kept + (1 - self.drop_fraction) * 1.9
-        return (8 if self.pairs == "all" else 1) * (900 + int(2 * bytes_per_px * self.patch_px**2))
+        """Return the pairs times two patches of measured PNG density and 500 bytes of columns."""
+        kept = {"channel": 0.74, "gray": 1.0, "keep": 1.75}[self.color]
+        bytes_per_px = self.drop_fraction * kept + (1 - self.drop_fraction) * 1.75
+        return (8 if self.pairs == "all" else 1) * (500 + int(2 * bytes_per_px * self.patch_px**2))
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return the direction between the boxes, unless the source shows patch_b in another one."""

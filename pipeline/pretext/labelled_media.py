@@ -106,7 +106,7 @@ class LabelledMedia(PretextTask[Any]):
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return a picture of measured density, or a FLAC no larger than its longest, and 400 bytes of columns."""
         if self.media == "image":
-            return 400 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.7) * self.side_px**2)
+            return 400 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.67) * self.side_px**2)
         return 400 + min(source_num_bytes, int(1.2 * self.sample_rate_hz * self.max_seconds))
 
     def rederive(self, row: Mapping[str, Any], item: Any) -> Mapping[str, Any]:
@@ -259,15 +259,14 @@ def _read_parquet(path: Path, key_column: str, label_column: str) -> Iterator[tu
     try:
         with pq.ParquetFile(path) as file:
             _require_columns(path, columns, file.schema_arrow.names)
-            row_number = 0
+            num_rows = 0
             for batch in file.iter_batches(columns=columns):
                 labels = batch.column(label_column).to_pylist()
-                numbered = (f"{path.name}#{row_number + row}" for row in range(len(labels)))
+                numbered = [f"{path.name}#{num_rows + row}" for row in range(len(labels))]
                 keys = batch.column(key_column).to_pylist() if key_column else numbered
-                row_number += len(labels)
-                yield from (
-                    (key, "" if label is None else str(label)) for key, label in zip(keys, labels, strict=True)
-                )
+                num_rows += len(labels)
+                for key, label in zip(keys, labels, strict=True):
+                    yield key, "" if label is None else str(label)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigError(f"`labels_file`: {path} cannot be read: {error}.") from error
 
