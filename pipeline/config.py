@@ -73,8 +73,9 @@ class RunSettings(_Settings):
     num_cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray; default all")
     address: str | None = Field(None, description="address of a Ray cluster; default a local Ray")
     dashboard: bool = Field(False, description="start the Ray dashboard with a local Ray")
-    worker_memory_bytes: int = Field(2**30, ge=2**28, description="memory of one worker with its decoder")
-    target_task_seconds: float = Field(60.0, gt=0, description="a Ray task is given about this much work")
+    worker_memory_bytes: int | None = Field(
+        None, ge=2**28, description="memory to set aside for a worker with its decoder; default what `limits` may need"
+    )
     max_task_retries: int = Field(3, ge=0, description="how often Ray starts a task again after its worker died")
     rejects: RejectLimits = RejectLimits()
 

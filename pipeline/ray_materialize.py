@@ -18,7 +18,8 @@ from ray.util.annotations import RayDeprecationWarning
 
 from .config import RunSettings
 from .decode.fence import Fence
-from .errors import UnlabeledError
+from .decode.fence_calls import reserved_bytes_for
+from .errors import ConfigError, UnlabeledError
 from .ledger import Receipt
 from .plan_store import Chunk
 from .shard import Target
@@ -97,6 +98,8 @@ def run_units(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+    memory_bytes = run.worker_memory_bytes or max(reserved_bytes_for(target.recipe.limits) for target in targets)
+    _check_fits(memory_bytes)
     total = sum(unit.weight for unit in units)
     groups = group_units(units, num_slots, max(1, total // 512))
     rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
@@ -111,7 +114,7 @@ def run_units(
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
-            memory=run.worker_memory_bytes,
+            memory=memory_bytes,
             ray_remote_args_fn=lambda: {"max_retries": run.max_task_retries},
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -120,6 +123,25 @@ def run_units(
                 error = json.loads(row["error"])
                 raise RemoteError(error["kind"], error["message"])
             yield row
+
+
+def _check_fits(memory_bytes: int) -> None:
+    """Fail now where no machine could ever run a worker; Ray would wait for one for ever.
+
+    Raises:
+        ConfigError: naming what is needed and what the largest machine has.
+    """
+    largest = max((node["Resources"].get("memory", 0) for node in _nodes() if node["Alive"]), default=0)
+    if largest < memory_bytes:
+        raise ConfigError(
+            f"a worker with its decoder may need {memory_bytes / 1e9:.1f} GB, but the largest machine has "
+            f"{largest / 1e9:.1f} GB free for work. Lower limits.max_pixels, or set run.worker_memory_bytes."
+        )
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
 
 
 def _named(function: Callable[[pa.Table], Iterator[pa.Table]], name: str) -> Callable[[pa.Table], Iterator[pa.Table]]:

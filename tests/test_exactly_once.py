@@ -50,7 +50,7 @@ def _materialize(place: Place, output: str, num_cpus: str) -> None:
 
 
 def _start(place: Place, output: str) -> subprocess.Popen[bytes]:
-    arguments = materialize_arguments(place, "in", output, "--num-cpus", "2", "--set", "run.target_task_seconds=1")
+    arguments = materialize_arguments(place, "in", output, "--num-cpus", "2")
     return subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: An address space of this size holds interpreter, libraries and shared blocks; pictures come on top.
 _BASE_MEMORY_BYTES = 1 << 30
 _BYTES_PER_PIXEL = 20
+#: A Ray worker with its imports, its row group and its decoder's interpreter and libraries: 300 to 350 MB measured.
+_WORKER_AND_CHILD_BYTES = 400 << 20
 #: Expected: under 9 s for the largest picture, under 1 s for each megabyte of the densest video. Twenty times that.
 _HANG_SECONDS = 180.0
 _HANG_SECONDS_PER_BYTE = 20e-6
@@ -29,6 +31,14 @@ _HANG_SECONDS_PER_BYTE = 20e-6
 def memory_bytes_for(limits: Limits) -> int:
     """Return the address space that lets every picture within `limits` decode; what is used is mostly far less."""
     return _BASE_MEMORY_BYTES + _BYTES_PER_PIXEL * limits.max_pixels + 2 * limits.max_image_bytes
+
+
+def reserved_bytes_for(limits: Limits) -> int:
+    """Return the memory that a worker and its child hold at most: what a scheduler must set aside for them.
+
+    Of the child's address space the first gigabyte is mapped libraries, of which a tenth is ever touched.
+    """
+    return memory_bytes_for(limits) - _BASE_MEMORY_BYTES + _WORKER_AND_CHILD_BYTES
 
 
 @dataclass(eq=False, slots=True)

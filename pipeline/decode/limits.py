@@ -22,10 +22,10 @@ class Limits(BaseModel):
 
     max_source_bytes: int = Field(16 << 30, ge=1, description="bytes of a source that is read in ranges")
     max_image_bytes: int = Field(
-        128 << 20, ge=1, description="bytes of an image, which is held in memory at once; limit_bytes"
+        64 << 20, ge=1, description="bytes of an image, which is held in memory at once; limit_bytes"
     )
     max_pixels: int = Field(
-        100_000_000, ge=1, description="width x height of an image or of a video frame; limit_pixels"
+        50_000_000, ge=1, description="width x height of an image or of a video frame; limit_pixels"
     )
     max_side_px: int = Field(65_535, ge=1, description="longer side of an image or of a video frame; limit_pixels")
     max_frames: int = Field(2_000_000, ge=1, description="frames decoded of one source; limit_frames")
