@@ -59,13 +59,13 @@ COUNTS = Counts(
 )
 
 
-def manifest(version: int = 1, token: str = "ours", **changes: Any) -> Manifest:
+def manifest(version: int = 1, writer: str = "ours", **changes: Any) -> Manifest:
     return Manifest(
         **{
             "version": version,
             "base_version": version - 1,
             "generation": version,
-            "writer_token": token,
+            "writer_token": writer,
             "fingerprint": "f" * 64,
             "task": "tiny",
             "modality": "image",
@@ -196,16 +196,16 @@ def test_a_manifest_of_another_kind_is_refused_by_name(change: dict[str, Any], m
 
 
 def test_of_two_writers_of_a_version_one_wins(local: Store) -> None:
-    publish(local, manifest(token="theirs", fingerprint="1" * 64))
+    publish(local, manifest(writer="theirs", fingerprint="1" * 64))
     with pytest.raises(Conflict, match="another writer published version 1 first"):
-        publish(local, manifest(token="ours"))
+        publish(local, manifest(writer="ours"))
     assert require_manifest(local).fingerprint == "1" * 64
 
 
 def test_of_many_writers_at_once_one_wins(local: Store) -> None:
     def attempt(number: int) -> bool:
         try:
-            publish(local, manifest(token=str(number)))
+            publish(local, manifest(writer=str(number)))
         except Conflict:
             return False
         return True
