@@ -38,23 +38,30 @@ def _merge(
     sizes = [1] * num_pixels
     # The heaviest edge that a segment may still be joined by: its largest inner difference plus scale / size.
     tolerances = [scale] * num_pixels
-    for is_last in (False, True):
-        for one, other, weight in zip(left, right, weights, strict=True):
-            a, b = one, other
-            while parents[a] != a:
-                parents[a] = a = parents[parents[a]]
-            while parents[b] != b:
-                parents[b] = b = parents[parents[b]]
-            if a == b:
-                continue
-            if is_last:
-                joins = sizes[a] < smallest_px or sizes[b] < smallest_px
-            else:
-                joins = weight <= tolerances[a] and weight <= tolerances[b]
-            if joins:
-                parents[b] = a
-                sizes[a] += sizes[b]
-                tolerances[a] = weight + scale / sizes[a]
+    borders = []
+    for one, other, weight in zip(left, right, weights, strict=True):
+        a, b = one, other
+        while parents[a] != a:
+            parents[a] = a = parents[parents[a]]
+        while parents[b] != b:
+            parents[b] = b = parents[parents[b]]
+        if a == b:
+            continue
+        if weight <= tolerances[a] and weight <= tolerances[b]:
+            parents[b] = a
+            sizes[a] += sizes[b]
+            tolerances[a] = weight + scale / sizes[a]
+        else:
+            borders.append((a, b))
+    for one, other in borders:
+        a, b = one, other
+        while parents[a] != a:
+            a = parents[a]
+        while parents[b] != b:
+            b = parents[b]
+        if a != b and (sizes[a] < smallest_px or sizes[b] < smallest_px):
+            parents[b] = a
+            sizes[a] += sizes[b]
     return parents
 
 
