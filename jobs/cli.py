@@ -177,6 +177,29 @@ def rejects(dataset: Dataset, version: Version = None, as_json: AsJson = False, 
 
 
 @app.command()
+def preview(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
+    examples: Annotated[int, typer.Option(help="Examples to show, at most.")] = 24,
+    version: Version = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write one static page: examples with labels, the odd ones first, counts, sizes, what was left out."""
+    from .output import format_bytes, format_seconds, print_json, print_pairs
+    from .preview import preview as write_page
+
+    report = write_page(dataset, out, version=version, num_examples=examples)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    print_pairs(
+        f"{report.dataset}: {report.num_examples} examples, {report.num_odd} of them odd, {report.num_rows_read} read",
+        [("page", f"{report.out}, {format_bytes(report.num_bytes)}"), ("took", format_seconds(report.seconds))],
+    )
+
+
+@app.command()
 def gc(
     dataset: Dataset,
     delete: Annotated[

@@ -1,0 +1,164 @@
+"""A bounded, keyed sample of a version's rows: the same dataset always shows the same examples."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import CorruptData
+from ..features import Feature, Features
+from ..manifest import Manifest, Tables
+from ..rng import keyed_generator
+from ..storage import Store
+
+#: At most this much is read of shards, however large the dataset is.
+MAX_ROW_GROUPS = 8
+MAX_NUM_BYTES = 64 * 2**20
+#: Labels are counted in this many row groups, where reading the labels' column alone is cheap.
+MAX_LABEL_ROW_GROUPS = 32
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was read.
+
+    Attributes:
+        rows: stored cells by column, in keyed order of row groups; media as dicts with `bytes`.
+        num_row_groups: how many row groups they are from.
+        labels: values of the column `label` (names of classes where it has them), and how often each was seen.
+        num_label_rows: rows in which labels were counted.
+    """
+
+    rows: tuple[Row, ...]
+    num_row_groups: int
+    labels: Mapping[Any, int]
+    num_label_rows: int
+
+
+def read_sample(store: Store, manifest: Manifest, tables: Tables, *, max_num_bytes: int = MAX_NUM_BYTES) -> Sample:
+    """Read a few whole row groups and, from more of them, the labels; both splits where there are two.
+
+    Raises:
+        CorruptData: a page does not match its checksum, or the file is no Parquet.
+        NotFound: a file that the version names is gone.
+    """
+    order = _keyed_row_groups(manifest, tables)
+    rows: list[Row] = []
+    num_bytes = num_row_groups = 0
+    for group in order[:MAX_ROW_GROUPS]:
+        if rows and num_bytes + group["num_bytes"] > max_num_bytes:
+            break
+        rows += _read(store, group, None)
+        num_bytes += group["num_bytes"]
+        num_row_groups += 1
+    labels = list(_labels(store, manifest.typed_features(), order[:MAX_LABEL_ROW_GROUPS]))
+    return Sample(tuple(rows), num_row_groups, Counter(labels), len(labels))
+
+
+def media_num_bytes(features: Features, row: Row) -> int:
+    """Return how many bytes the pictures and sounds of a row take; of rows without any, its inputs' values."""
+    total = sum(
+        len(cell["bytes"] or b"")
+        for column, feature in features
+        if feature.kind in ("image", "audio")
+        for cell in leaves(feature, row[column])
+    )
+    return total or sum(len(str(row[column])) for column in features.with_role("input"))
+
+
+def leaves(feature: Feature, cell: Any) -> list[Any]:
+    """Return the entries of a cell, its lists flattened, in order."""
+    if cell is None:
+        return []
+    entries = [cell]
+    for _ in feature.shape:
+        entries = [leaf for entry in entries for leaf in entry]
+    return entries
+
+
+def _keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]]:
+    """Row groups in keyed order: one of every shard before the second of any, the splits taking turns."""
+    shards = {
+        (row["generation"], row["ordinal"]): row
+        for row in tables.shards.select(["generation", "ordinal", "file", "split"]).to_pylist()
+    }
+    groups = [
+        {**row, **{name: shards[row["generation"], row["ordinal"]][name] for name in ("file", "split")}}
+        for row in tables.row_groups.to_pylist()
+    ]
+    keyed = keyed_generator("preview", manifest.fingerprint).permutation(len(groups)).tolist()
+    turns: Counter[str] = Counter()
+    places = []
+    for index in keyed:
+        place = turns[groups[index]["file"]]
+        turns[groups[index]["file"]] += 1
+        places.append((place, index))
+    ordered = [groups[index] for _, index in sorted(places, key=lambda pair: pair[0])]
+    num_val = sum(group["split"] == "val" for group in ordered[:MAX_ROW_GROUPS])
+    first_val = next((place for place, group in enumerate(ordered) if group["split"] == "val"), 0)
+    if not num_val and first_val:
+        ordered.insert(1, ordered.pop(first_val))
+    return ordered
+
+
+def _read(store: Store, group: Mapping[str, Any], columns: Sequence[str] | None) -> list[Row]:
+    key = group["file"]
+    path = store.local_path(key)
+    source = str(path) if path else pa.PythonFile(_StoreFile(store, key), mode="r")
+    if path and not path.exists():
+        # Lets the store say it in its own words.
+        store.head(key)
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            rows: list[Row] = file.read_row_group(group["row_group"], columns=columns).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptData(f"{store.describe(key)}: row group {group['row_group']}: {error}") from error
+    return rows
+
+
+def _labels(store: Store, features: Features, groups: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    column = "label_name" if "label_name" in features else "label"
+    if column not in features or features[column].shape:
+        return
+    for group in groups:
+        yield from (row[column] for row in _read(store, group, [column]) if row[column] is not None)
+
+
+class _StoreFile(io.RawIOBase):
+    """An object as a seekable file: each read is one ranged request."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._num_bytes = store.head(key).num_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._num_bytes - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        data = self._store.get_range(self._key, self._position, wanted) if wanted else b""
+        self._position += len(data)
+        return data
