@@ -81,13 +81,13 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
         shards = with_context(shards, num_partners, _lenders(shards, in_shards, changes))
     shards = with_ids(shards, recipe, assets)
     shards = _without_stale_receipts(target.store, shards, recipe, assets, hash_sources)
-    dropped = sorted({*changes.replanned, *emptied})
-    kept = drop_parts(in_shards, dropped, changes.removed_keys).num_rows
+    kept = drop_parts(in_shards, [*changes.replanned, *emptied], changes.removed_keys)
+    # A shard none of whose parts is left would stand beside one of the same name, were they planned like that again.
+    dropped = sorted(set(base.tables.shards["shard_id"].to_pylist()) - set(kept["shard_id"].to_pylist()))
     num_planned = shards.parts.num_rows - int(pc.sum(shards.parts["is_context"]).as_py() or 0)
-    if kept + num_planned != inventory.sources.num_rows:
-        raise AssertionError(
-            f"planning lost sources: {kept} kept + {num_planned} planned of {inventory.sources.num_rows} listed"
-        )
+    num_listed = inventory.sources.num_rows
+    if kept.num_rows + num_planned != num_listed:
+        raise AssertionError(f"planning lost sources: {kept.num_rows} kept + {num_planned} planned of {num_listed}")
     return Draft(
         base_version=base.version,
         generation=generation,
