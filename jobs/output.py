@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -113,3 +114,8 @@ class ShownProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def program_name() -> str:
+    """Return how this user can call the command line: by name where it is on the PATH, else as it was called."""
+    return "unlabeled" if shutil.which("unlabeled") else sys.argv[0]

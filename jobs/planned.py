@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .output import console, format_bytes, format_seconds, print_pairs, print_table
+from .output import console, format_bytes, format_seconds, print_pairs, print_table, program_name
 from .reading import Rejects, Shown
 
 
@@ -117,6 +117,7 @@ def _reasons(name: str, by_reason: Mapping[str, int]) -> list[tuple[str, str]]:
 
 def _print_next(dataset: str, num_rejected: int) -> None:
     out = console()
-    out.print(f"  look     unlabeled show {dataset}", markup=False)
+    program = program_name()
+    out.print(f"  look     {program} show {dataset}", markup=False)
     if num_rejected:
-        out.print(f"  rejects  unlabeled rejects {dataset}", markup=False)
+        out.print(f"  rejects  {program} rejects {dataset}", markup=False)
