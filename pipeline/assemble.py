@@ -109,8 +109,8 @@ def check_counts(tables: Tables, num_skipped_markers: int, limits: RejectLimits)
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.rejected_by_reason.items())
         raise TooManyRejects(
             f"{counts.num_rejected} of {counts.num_sources} sources were rejected ({reasons}); at most {allowed} may "
-            "be (--max-reject-fraction, --max-rejects-min). Nothing was published. What is done is kept: with a higher "
-            "limit the same command only publishes; after repairing the sources, add --replan."
+            "be (--max-reject-fraction, --max-rejects-min). Nothing was published, what is done is kept. With a "
+            "higher limit the same command only publishes; after repairing the sources, add --replan."
         )
     return counts
 
