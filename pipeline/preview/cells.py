@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..encode import decode_flac, decode_still
 from ..errors import ConfigError
 from ..features import ENVELOPE, Feature, Features
+from ..sound import log_mel
 from ..tokenizer import Tokenizer
 from ..transforms import join_tiles, unpack_mask
 from . import pictures
@@ -51,7 +52,9 @@ class Cells:
         """Return one example as an article."""
         row = pick.row
         badges = [tag("span", reason, class_="badge") for reason in pick.reasons]
-        title = tag("h3", tag("span", self.label_text(row)), *badges)
+        has_label = bool(self._labels(row))
+        lead = tag("span", "label ", class_="dim") if has_label else ""
+        title = tag("h3", tag("span", lead, self.label_text(row)), *badges)
         return tag(
             "article",
             title,
@@ -63,15 +66,17 @@ class Cells:
 
     def label_text(self, row: Row) -> str:
         """Return the example's label as people read it, or its split where it has none."""
+        return shorten(" · ".join(self._labels(row)) or f"{row['split']} example", 80)
+
+    def _labels(self, row: Row) -> list[str]:
         parts = []
         for column in self.features.with_role("label"):
             feature = self.features[column]
             if feature.shape or feature.kind != "value" or (column == "label" and "label_name" in self.features):
                 continue
-            value = row[column]
-            shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+            shown = f"{row[column]:.3f}" if isinstance(row[column], float) else str(row[column])
             parts.append(shown if column in ("label", "label_name") else f"{column} {shown}")
-        return shorten(" · ".join(parts), 80) if parts else f"{row['split']} example"
+        return parts
 
     def figures(self, row: Row) -> Iterator[Html]:
         """Yield what can be looked at: pictures side by side, strips, tiles, sounds, texts."""
@@ -94,6 +99,10 @@ class Cells:
         if side_by_side:
             yield tag("div", *side_by_side, class_="media")
 
+    @property
+    def _has_one_picture(self) -> bool:
+        return sum(feature.kind == "image" for _, feature in self.features) == 1
+
     def _alt(self, row: Row, column: str) -> str:
         return f"{column} of {shorten(str(row['source_key']), 80)}, {self.label_text(row)}"
 
@@ -104,7 +113,7 @@ class Cells:
         if mask is not None:
             shown = pictures.pixels_uri(pictures.masked(stored, mask), _PICTURE_PX)
             yield _figure(shown, f"{alt}, hidden places hatched", f"hidden: {mask.mean():.0%}")
-        yield _figure(pictures.thumbnail(stored, _PICTURE_PX), alt, column)
+        yield _figure(pictures.thumbnail(stored, _PICTURE_PX), alt, "" if self._has_one_picture else column)
 
     def _stills(self, row: Row, column: str, feature: Feature, cell: Any) -> Iterator[Html]:
         if len(feature.shape) > 1:
@@ -161,17 +170,19 @@ class Cells:
         samples, rate = decode_flac(cell["bytes"]), feature.sample_rate_hz
         seconds = len(samples) / rate
         said = f"{column}, {seconds:.2f} s"
-        front = {
-            "num_mels": row.get("n_mels", 80),
-            "window_ms": row.get("win_ms", 25),
-            "hop_ms": row.get("hop_ms", 10),
-        }
-        hidden = spectrogram_mask(row)
-        png = pictures.spectrogram(samples, rate, hidden=hidden, **front)
+        levels = log_mel(
+            samples,
+            rate,
+            num_mels=row.get("n_mels", 80),
+            window_ms=row.get("win_ms", 25),
+            hop_ms=row.get("hop_ms", 10),
+        )
         parts = [tag("figcaption", said), waveform(samples, f"waveform of {self._alt(row, column)}")]
-        if png:
-            alt = f"spectrogram of {self._alt(row, column)}" + ("" if hidden is None else ", hidden patches hatched")
-            parts.append(tag("img", src=pictures.data_uri(png, "image/png"), alt=alt))
+        alt = f"spectrogram of {self._alt(row, column)}"
+        hidden = spectrogram_mask(row)
+        if hidden is not None:
+            parts += _spectrogram(pictures.spectrogram(levels, hidden), f"{alt}, as seen")
+        parts += _spectrogram(pictures.spectrogram(levels), alt)
         if len(cell["bytes"]) <= self.audio_budget_bytes:
             self.audio_budget_bytes -= len(cell["bytes"])
             uri = pictures.data_uri(cell["bytes"], "audio/flac")
@@ -220,7 +231,12 @@ def spectrogram_mask(row: Row) -> NDArray[np.bool_] | None:
 
 def _figure(uri: str, alt: str, caption: str) -> Html:
     picture = tag("img", src=uri, alt=alt, decoding="async")
-    return tag("figure", picture, tag("figcaption", caption))
+    return tag("figure", picture, *([tag("figcaption", caption)] if caption else []))
+
+
+def _spectrogram(png: bytes, alt: str) -> Iterator[Html]:
+    if png:
+        yield tag("img", src=pictures.data_uri(png, "image/png"), alt=alt)
 
 
 def _is_puzzle(order: Any, cells: Any) -> bool:

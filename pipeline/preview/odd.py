@@ -126,7 +126,7 @@ def _measures(features: Features) -> Iterator[_Measure]:
     }
     if "image" in first:
         of_first = partial(_of_first, *first["image"])
-        yield _Measure(partial(of_first, pictures.contrast), "luma deviates {:.1f} of 255".format, "lowest contrast")
+        yield _Measure(partial(of_first, pictures.contrast), "{:.1f} of 255".format, "lowest contrast")
         yield _Measure(partial(of_first, _elongation), "{:.2f} to 1".format, high="most elongated")
     if "audio" in first:
         yield _Measure(partial(_of_first, *first["audio"], _level_dbfs), "{:.1f} dBFS".format, "quietest", "loudest")

@@ -105,10 +105,10 @@ def _head(store: Store, manifest: Manifest) -> Html:
         (f"{counts.num_examples:,}", "examples"),
         (f"{counts.num_sources:,}", "sources"),
         *(
-            (f"{split.num_examples:,}", f"in {key}, {split.num_shards:,} shards")
+            (f"{split.num_examples:,}", f"in {key}, {_shards(split.num_shards)}")
             for key, split in manifest.splits.items()
         ),
-        (bytes_text(counts.num_bytes), f"in {counts.num_shards:,} shards"),
+        (bytes_text(counts.num_bytes), f"in {_shards(counts.num_shards)}"),
     ]
     links = [("examples", "Examples"), ("labels", "Labels"), ("sizes", "Sizes"), ("left-out", "Left out")]
     links += [("columns", "Columns"), ("settings", "Settings"), ("load", "How to load")]
@@ -123,6 +123,10 @@ def _head(store: Store, manifest: Manifest) -> Html:
             f"{counts.num_rejected:,} rejected",
         ),
     )
+
+
+def _shards(number: int) -> str:
+    return "1 shard" if number == 1 else f"{number:,} shards"
 
 
 def _section(key: str, title: str, *children: object) -> Html:
@@ -218,7 +222,7 @@ def _filtered_keys(tables: Tables) -> Html:
     if not keys:
         return Html("")
     rows = [
-        (name(reason), join(*(join(name(shorten(key, 120)), " ") for key in some)))
+        (name(reason), join(*(tag("div", name(shorten(key, 120))) for key in some)))
         for reason, some in sorted(keys.items())
     ]
     return charts.table(("reason", "some of the sources"), rows, "Filtered")

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from ..encode import decode_still, encode_png
-from ..sound import log_mel
+from ..encode import decode_still
 
 #: A stored picture of no more than this goes onto the page as it is.
-_MAX_STORED_BYTES = 20_000
+_MAX_STORED_BYTES = 8_000
 _THUMBNAIL_QUALITY = 82
 #: Magma: even steps look even, dark to light, legible without colour. Colours at 0, 1/8, ... 1.
 _MAGMA = np.array(
@@ -30,8 +29,11 @@ _MAGMA = np.array(
     ],
     np.float32,
 )
+_NUM_SHADES = 254
+#: Ground and stripes of what hides.
+_GREYS = (128, 190)
 _SPECTROGRAM_MAX_FRAMES = 1200
-#: What is this far below the loudest mel energy is black: 8 nepers of power are about 35 dB.
+#: What is this far below the loudest mel energy is black: 9 nepers of power are 39 dB.
 _SPECTROGRAM_RANGE = 9.0
 
 
@@ -73,7 +75,7 @@ def cover(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint
     columns = np.arange(width) * mask.shape[1] // width
     hidden = mask[rows[:, None], columns[None, :]]
     stripes = (np.arange(height)[:, None] + np.arange(width)[None, :]) % 8 < 2
-    hatching = np.where(stripes, 190, 128)[..., None]
+    hatching = np.where(stripes, *_GREYS[::-1])[..., None]
     faded = 0.22 * pixels + 0.78 * hatching
     return np.where(hidden[..., None], faded, pixels).astype(np.uint8)
 
@@ -92,29 +94,32 @@ def size_px(stored: bytes) -> tuple[int, int]:
         return picture.size
 
 
-def spectrogram(
-    samples: NDArray[np.float32],
-    sample_rate_hz: int,
-    *,
-    num_mels: int = 80,
-    window_ms: int = 25,
-    hop_ms: int = 10,
-    max_frames: int = _SPECTROGRAM_MAX_FRAMES,
-    hidden: NDArray[np.bool_] | None = None,
-) -> bytes:
-    """Return a log-mel spectrogram as PNG, low notes at the bottom; b"" where the sound is shorter than a window.
+def spectrogram(levels: NDArray[np.float32], hidden: NDArray[np.bool_] | None = None) -> bytes:
+    """Return log-mel energies, float32 [num_frames, num_mels], as PNG, low notes at the bottom; b"" without frames.
 
-    `hidden`: bool [num_frames or fewer, num_mels], True = hidden; what it does not reach is visible.
+    Of a long sound the first 1,200 frames are shown. `hidden`: bool [frames, mel bins], True = hatched in grey; what
+    it does not reach is visible.
     """
-    levels = log_mel(samples, sample_rate_hz, num_mels=num_mels, window_ms=window_ms, hop_ms=hop_ms)[:max_frames]
+    levels = levels[:_SPECTROGRAM_MAX_FRAMES]
     if not len(levels):
         return b""
     shade = np.clip(1 + (levels - levels.max()) / _SPECTROGRAM_RANGE, 0, 1)
-    colours = np.stack([np.interp(shade, np.linspace(0, 1, len(_MAGMA)), _MAGMA[:, k]) for k in range(3)], axis=-1)
-    pixels = colours.astype(np.uint8)
+    places = np.rint(shade * (_NUM_SHADES - 1)).astype(np.uint8)
     if hidden is not None:
-        reached = np.zeros(levels.shape, bool)
-        rows, columns = min(len(levels), len(hidden)), min(num_mels, hidden.shape[1])
-        reached[:rows, :columns] = hidden[:rows, :columns]
-        pixels = cover(pixels, reached)
-    return encode_png(np.ascontiguousarray(pixels.transpose(1, 0, 2)[::-1]))
+        rows, columns = min(len(levels), len(hidden)), min(levels.shape[1], hidden.shape[1])
+        stripes = np.add.outer(np.arange(rows), np.arange(columns)) % 8 < 2
+        greys = np.where(stripes, _NUM_SHADES + 1, _NUM_SHADES)
+        places[:rows, :columns] = np.where(hidden[:rows, :columns], greys, places[:rows, :columns])
+    picture = PillowImage.fromarray(np.ascontiguousarray(places.T[::-1]))
+    picture.putpalette(_palette())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def _palette() -> bytes:
+    """Return RGB of `_NUM_SHADES` shades of magma, and of the two greys of the hatching."""
+    at, known = np.linspace(0, 1, _NUM_SHADES), np.linspace(0, 1, len(_MAGMA))
+    shades = np.stack([np.interp(at, known, _MAGMA[:, channel]) for channel in range(3)], axis=-1)
+    greys = np.array(_GREYS)[:, None].repeat(3, axis=1)
+    return np.concatenate([shades, greys]).astype(np.uint8).tobytes()

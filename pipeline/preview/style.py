@@ -19,11 +19,11 @@ pre{background:var(--card);border:1px solid var(--line);border-radius:8px;paddin
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:1em 0}
 .fact{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 12px}
 .fact b{display:block;font-size:1.35rem;line-height:1.3}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:20px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:20px;align-items:start}
 table{border-collapse:collapse;width:100%}caption{text-align:left;font-weight:600;padding:.2em 0 .4em}
 th,td{text-align:left;vertical-align:top;padding:3px 10px 3px 0;font-weight:400}
 .scroll{overflow-x:auto}.scroll td,.scroll thead th{border-bottom:1px solid var(--line);padding:5px 12px 5px 0}
-.scroll thead th{font-weight:600}
+.scroll thead th{font-weight:600;white-space:nowrap}.scroll{margin-top:1em}
 .bars th{width:36%}.bars .number{white-space:nowrap;text-align:right;padding-right:0;width:7.5em}
 .bars td.bar{vertical-align:middle}svg rect,svg polygon{fill:var(--accent)}svg{display:block}
 figure{margin:0}figcaption{font-size:.85rem;color:var(--dim)}.chart figcaption{font-weight:600;color:var(--fg);
@@ -40,7 +40,7 @@ article h3{font-size:1rem;margin:0 0 6px;display:flex;flex-wrap:wrap;gap:4px 8px
 .media img{display:block;max-width:100%;border-radius:3px}
 .media>figure>img{max-height:224px}
 .strip img{height:84px;width:auto}.sound{flex:1 1 100%;min-width:0}.sound audio{width:100%;height:36px;margin-top:4px}
-.sound img{width:100%;height:110px;object-fit:fill;image-rendering:auto}
+.sound img{width:100%;height:100px;object-fit:fill;margin-top:3px}
 .wave{width:100%;height:54px;background:var(--bg);border-radius:3px}
 .tiles{display:grid;grid-template-columns:repeat(var(--side,3),auto);gap:4px;width:max-content;max-width:100%}
 .tiles.side2{--side:2}.tiles.side4{--side:4}.tiles.side5{--side:5}.tiles img{width:62px}

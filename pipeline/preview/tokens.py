@@ -28,7 +28,9 @@ def token_text(row: Mapping[str, Any], tokenizer: Tokenizer) -> Html:
     paragraphs = []
     for segment, group in groupby(zip(seen, segments, strict=True), key=lambda pair: pair[1]):
         text = _decoded([token for token, _ in group if token not in tokenizer.special_ids], tokenizer)
-        paragraphs.append(tag("p", tag("strong", f"{'AB'[min(segment, 1)]} "), text, class_="text", dir="auto"))
+        paragraphs.append(
+            tag("p", tag("bdi", tag("strong", "AB"[min(segment, 1)]), " "), text, class_="text", dir="auto")
+        )
     return join(*paragraphs)
 
 
@@ -51,7 +53,8 @@ def _marked(seen: Sequence[int], labels: Sequence[int], row: Mapping[str, Any], 
         if kind == "plain":
             pieces.append(_decoded(shown, tokenizer))
         elif kind == "special":
-            pieces.append(tag("span", _decoded(shown, tokenizer), class_="dim"))
+            # Isolated, it does not decide the direction of the text.
+            pieces.append(tag("bdi", _decoded(shown, tokenizer), class_="dim"))
         else:
             pieces.append(_prediction(kind, _decoded(shown, tokenizer), _decoded(original, tokenizer)))
     return join(*pieces)
@@ -61,7 +64,7 @@ def _prediction(kind: str, shown: str, original: str) -> Html:
     said = {"hidden": "hidden", "kept": "to predict, left as it is", "replaced": f"to predict, seen as {shown}"}[kind]
     lead = original[: len(original) - len(original.lstrip())]
     mark = tag("mark", original.strip() or "␣", class_=kind, title=said)
-    instead = tag("span", f"→{shown.strip() or '␣'}", class_="dim") if kind == "replaced" else ""
+    instead = tag("bdi", f"→{shown.strip() or '␣'}", class_="dim") if kind == "replaced" else ""
     return join(lead, mark, instead)
 
 
