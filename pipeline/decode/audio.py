@@ -237,5 +237,6 @@ def _resampled(
 
 
 def _as_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    scaled: NDArray[np.float32] = np.rint(samples * np.float32(32_768.0))
+    # Clipped first: what is near the largest float must not overflow.
+    scaled: NDArray[np.float32] = np.rint(samples.clip(-2.0, 2.0) * np.float32(32_768.0))
     return scaled.clip(-32_768, 32_767).astype(np.int16)

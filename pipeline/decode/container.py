@@ -180,6 +180,17 @@ def _why_not_opened(file: WatchedFile) -> RejectReason:
     return RejectReason.CORRUPT if name in _ALLOWED_NAMES else RejectReason.FORMAT_NOT_ALLOWED
 
 
+def next_packet(packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
+    """Return the demuxer's next packet, None after the last; the one before the last is empty and drains the decoder.
+
+    PyAV raises IndexError at the end of a container in which a stream has turned up after it was opened.
+    """
+    try:
+        return next(packets, None)
+    except IndexError:
+        return None
+
+
 def decoded(packet: Packet[Any]) -> list[Any]:
     """Return the frames that come out with a packet; raises Reject where it is encrypted."""
     if packet.has_sidedata("encryption_info"):

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource
-from .container import VIDEO_DEMUXERS, EndsEarly, WatchedFile, decoded, ffmpeg_errors, only, open_container
+from .container import (
+    VIDEO_DEMUXERS,
+    EndsEarly,
+    WatchedFile,
+    decoded,
+    ffmpeg_errors,
+    next_packet,
+    only,
+    open_container,
+)
 from .limits import Limits
 
 #: Damaged packets that are passed over before the first frame: a stream cut out of a broadcast begins with them.
@@ -133,7 +142,7 @@ class FrameReader:
         while True:
             try:
                 with ffmpeg_errors(self.file):
-                    packet = next(packets, None)
+                    packet = next_packet(packets)
             except Reject:
                 return Tail(first, last, num_packets, ends_well=False)
             if packet is None:
@@ -178,7 +187,7 @@ class FrameReader:
         while True:
             try:
                 with ffmpeg_errors(self.file):
-                    packet = next(packets, None)
+                    packet = next_packet(packets)
                     frames = [] if packet is None else decoded(packet)
             except Reject as reject:
                 if errors is None or len(errors) == _MAX_LEADING_ERRORS or reject.reason != RejectReason.CORRUPT:

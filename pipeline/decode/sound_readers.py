@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource
-from .container import EndsEarly, WatchedFile, after_id3, decoded, ffmpeg_errors, only, open_container
+from .container import EndsEarly, WatchedFile, after_id3, decoded, ffmpeg_errors, next_packet, only, open_container
 
 #: Samples per channel of one block: what is mixed and resampled at once.
 BLOCK_SAMPLES = 1 << 16
@@ -203,7 +203,7 @@ class FfmpegReader:
         while True:
             try:
                 with ffmpeg_errors(self._file):
-                    packet = next(packets, None)
+                    packet = next_packet(packets)
                     frames = [] if packet is None else decoded(packet)
             except Reject as reject:
                 if self._may_end_early and reject.reason == RejectReason.CORRUPT and self._file.is_at_end:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
+from av.packet import Packet
 from unlabeled.pipeline.decode.bytes_source import MemoryBytes
 from unlabeled.pipeline.decode.container import (
     AUDIO_DEMUXERS,
@@ -15,6 +18,7 @@ from unlabeled.pipeline.decode.container import (
     after_id3,
     check_size,
     ffmpeg_errors,
+    next_packet,
     open_container,
 )
 from unlabeled.pipeline.decode.limits import Limits
@@ -172,3 +176,13 @@ def test_tags_in_an_unknown_encoding_do_no_harm() -> None:
     data = video_file("mkv").replace(b"ENCODER", b"\xff\xfe\xfdODER")
     with open_bytes(data, VIDEO_DEMUXERS) as container:
         assert container.streams.video
+
+
+def test_a_stream_that_turns_up_late_is_not_in_the_way() -> None:
+    """An FLV whose header announces no sound, but which holds some: PyAV asks for a stream that it does not know."""
+
+    def packets() -> Iterator[Packet[Any]]:
+        raise IndexError("list index out of range")
+        yield
+
+    assert next_packet(packets()) is None
