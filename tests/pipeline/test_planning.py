@@ -19,7 +19,7 @@ from unlabeled.pipeline.inventory import INVENTORY_SCHEMA, REJECTED_SCHEMA, Inve
 from unlabeled.pipeline.ledger import Outcome, Receipt, write_receipt
 from unlabeled.pipeline.manifest import PARTS, REJECTS, SETTLED, Tables, count, publish
 from unlabeled.pipeline.plan import MAX_ATTEMPTS
-from unlabeled.pipeline.plan_store import Draft, save_plan
+from unlabeled.pipeline.plan_store import Draft, Plan, save_plan
 from unlabeled.pipeline.planning import Base, Planning, draft_plan, read_checked, save_checked, settle
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.task import PretextTask
@@ -68,9 +68,8 @@ def outcome(part: Mapping[str, Any]) -> Outcome:
     )
 
 
-def carry_out(of: Target, draft: Draft, base: Base) -> Base:
-    """Write the receipts that are missing, as workers would, and publish."""
-    plan = save_plan(of.store, draft)
+def write_receipts(of: Target, plan: Plan) -> list[Receipt]:
+    """Write the receipts that are missing, as workers would, and return those that count."""
     receipts = []
     for index, shard in enumerate(plan.shards.to_pylist()):
         parts = plan.parts_of(index)
@@ -89,6 +88,13 @@ def carry_out(of: Target, draft: Draft, base: Base) -> Base:
             versions={},
         )
         receipts.append(write_receipt(of.store, made))
+    return receipts
+
+
+def carry_out(of: Target, draft: Draft, base: Base) -> Base:
+    """Have the shards made, and publish."""
+    plan = save_plan(of.store, draft)
+    receipts = write_receipts(of, plan)
     tables = assemble(plan, Tables() if draft.is_rebuild else base.tables, receipts)
     manifest = make_manifest(of, plan, base.manifest, tables, count(tables, 0), "token")
     publish(of.store, manifest)
@@ -270,26 +276,36 @@ def test_a_receipt_of_an_abandoned_plan_does_not_stand_for_changed_content(of: T
 #: Every write waits for the disk; where there is a disk in memory, hundreds of small datasets take seconds.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a folder of its own is made there
 KINDS = ["photo1", "photo1/2", "photo2", "photo3", "small1", "small2", "broken1", "hangs1", "hangs1/2", "hangs2"]
+RUNS = ["run", "run", "run", "rebuild", "abandoned"]
+#: How it ends, key -> content, names that cannot be read.
+Run = tuple[str, dict[str, str], set[str]]
 LISTINGS = st.dictionaries(st.sampled_from("abcdefghi"), st.sampled_from(KINDS), min_size=1)
 
 
 @settings(max_examples=40)
 @given(
-    st.lists(st.tuples(LISTINGS, st.sets(st.sampled_from(REJECTED_NAMES))), min_size=2, max_size=4),
+    st.lists(
+        st.tuples(st.sampled_from(RUNS), LISTINGS, st.sets(st.sampled_from(REJECTED_NAMES))), min_size=2, max_size=5
+    ),
     st.sampled_from([Tiny(), Neighbours(num_negatives=2)]),
 )
-def test_after_every_run_the_dataset_is_what_is_listed(
-    listings: list[tuple[dict[str, str], set[str]]], task: PretextTask[Any]
-) -> None:
+def test_after_every_run_the_dataset_is_what_is_listed(runs: list[Run], task: PretextTask[Any]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        check_runs(target(folder, task), listings)
+        check_runs(target(folder, task), runs)
 
 
-def check_runs(of: Target, listings: list[tuple[dict[str, str], set[str]]]) -> None:
+def check_runs(of: Target, runs: list[Run]) -> None:
     base = NO_BASE
-    for contents, rejected in listings:
-        before = base
-        base = step(of, base, inventory(contents, tuple(rejected)))
+    for kind, contents, rejected in runs:
+        listed, before = inventory(contents, tuple(rejected)), base
+        if kind == "abandoned":
+            draft = draft_plan(planning(of, listed), base)
+            if draft is not None:
+                write_receipts(of, save_plan(of.store, draft))
+            continue
+        if kind == "rebuild":
+            before = Base(base.manifest, Tables(), is_rebuild=base.manifest is not None)
+        base = step(of, before, listed)
         parts = {row["source_key"]: row for row in base.tables.parts.to_pylist()}
         assert len(parts) == base.tables.parts.num_rows
         assert set(parts) == {*contents, *rejected}
