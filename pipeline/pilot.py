@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from .decode.fence import Fence
+from .errors import Reject
 from .inventory import SourceReader
 from .plan import in_plan_order
 from .shard import ShardMaker, Target
@@ -58,10 +60,9 @@ def run_pilot(target: Target, inputs: Store, sources: pa.Table, num_sources: int
     """Make the examples of a few sources into a file that is thrown away, and return what that took."""
     sample = first_in_plan_order(sources, num_sources)
     shard = {"shard_id": "pilot", "split": "train", "attempt": 0}
-    recipe = target.recipe
     with (
         tempfile.TemporaryDirectory(prefix="unlabeled-") as folder,
-        Fence(recipe.limits, recipe.decode) as fence,
+        target.fence() as fence,
         SourceReader(inputs, sample) as reader,
     ):
         maker = ShardMaker(target, shard, Path(folder))
@@ -94,6 +95,7 @@ def hash_sources(inputs: Store, sources: pa.Table) -> dict[str, str]:
     order = np.argsort(sources["source_key"].to_numpy(zero_copy_only=False))
     with SourceReader(inputs, sources.take(order), check_etag=False) as reader:
         for source in reader:
-            if source.error is None:
+            # A large source is read only now, and may have gone meanwhile.
+            with contextlib.suppress(Reject):
                 digests[source.source_key] = source.sha256()
     return digests
