@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..pipeline.rng import canonical_json
 
@@ -46,8 +47,8 @@ def console() -> Console:
 def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
     """Print a titled block of names and values."""
     out = console()
-    out.print(f"[bold]{title}[/bold]")
-    width = max(len(name) for name, _ in pairs)
+    out.print(title, style="bold", markup=False)
+    width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         out.print(f"  {name.ljust(width)}  {value}", markup=False)
 
@@ -58,7 +59,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # Keys and messages are literal: brackets in them are no markup.
+        table.add_row(*map(Text, row))
     console().print(table)
 
 
