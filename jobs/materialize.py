@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from ..pipeline import discover
-from ..pipeline.config import Recipe, TaskRecipe
-from ..pipeline.decode.fence import Fence
+from ..pipeline.config import DecoderRecipe, Recipe, TaskRecipe
+from ..pipeline.decode.decoder_file import DecoderFile, read_decoder
 from ..pipeline.errors import ConfigError
 from ..pipeline.inventory import Inventory, take_inventory
 from ..pipeline.materialize import Finished, Output, Progress, Request, draft_new_plan, load_base, materialize
@@ -23,6 +23,7 @@ from ..pipeline.pilot import PILOT_NUM_SOURCES, Pilot, hash_sources, run_pilot, 
 from ..pipeline.plan import Shards
 from ..pipeline.shard import Target
 from ..pipeline.storage import Store, StoreOptions
+from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
 from ..pipeline.work import WorkUnit
 from .config import Settings
@@ -93,6 +94,7 @@ class Materialize:
         store_options: explicit credentials and endpoint; otherwise the environment's.
         replan: abandon what an earlier run left unfinished.
         rebuild: plan everything from nothing.
+        decoders: paths of users' decoders; see pipeline.decode.decoder_file.
     """
 
     tasks: Sequence[str]
@@ -103,6 +105,7 @@ class Materialize:
     store_options: StoreOptions = field(default_factory=StoreOptions)
     replan: bool = False
     rebuild: bool = False
+    decoders: Sequence[str] = ()
 
     def outputs(self) -> list[Output]:
         """Return the datasets to make.
@@ -117,13 +120,15 @@ class Materialize:
         if len(set(names)) < len(names):
             raise ConfigError(f"`--task`: each task once, but found {', '.join(names)}.")
         group_csv = _group_csv(self.settings.group_by)
+        files = self._decoder_files()
         outputs = []
         for task_class, name in zip(classes, names, strict=True):
             task = discover.make_task(task_class, self.task_settings.get(name, self.settings.task))
             uri = self.output if len(classes) == 1 else f"{self.output.rstrip('/')}/{name}"
-            recipe = self._recipe(task_class, task, group_csv)
+            recipe = self._recipe(task_class, task, group_csv, files)
+            check_medium(task, recipe)
             store = Store.open(uri, self.store_options)
-            outputs.append(Output(Target(store, recipe, task, codec_versions()), group_csv))
+            outputs.append(Output(Target(store, recipe, task, codec_versions(), files), group_csv))
         families = {output.target.task.modality.removesuffix("_audio") for output in outputs}
         if len(families) > 1:
             raise ConfigError(
@@ -242,7 +247,20 @@ class Materialize:
             rebuild=self.rebuild,
         )
 
-    def _recipe(self, task_class: discover.TaskClass, task: Any, group_csv: bytes | None) -> Recipe:
+    def _decoder_files(self) -> tuple[DecoderFile, ...]:
+        files = tuple(read_decoder(Path(path)) for path in self.decoders)
+        names = [file.name for file in files]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"`--decoder`: each name once, but found {', '.join(names)}.")
+        return files
+
+    def _recipe(
+        self,
+        task_class: discover.TaskClass,
+        task: Any,
+        group_csv: bytes | None,
+        decoder_files: Sequence[DecoderFile],
+    ) -> Recipe:
         settings = self.settings
         return Recipe(
             task=TaskRecipe(
@@ -259,8 +277,32 @@ class Materialize:
             include=settings.include,
             limits=settings.limits,
             decode=settings.decode,
+            decoders=tuple(
+                DecoderRecipe(name=file.name, media=file.media, suffixes=file.suffixes, source_sha256=file.sha256)
+                for file in decoder_files
+            ),
             shard=settings.shard,
         )
+
+
+def check_medium(task: PretextTask[Any], recipe: Recipe) -> None:
+    """Check that what decoding yields is what the task reads.
+
+    Raises:
+        ConfigError: a sound's rate, or the medium of a user's decoder, is another one; names both.
+    """
+    wants_hz = getattr(task, "sample_rate_hz", None)
+    if task.modality in (Modality.AUDIO, Modality.VIDEO_AUDIO) and wants_hz not in (None, recipe.decode.audio_rate_hz):
+        raise ConfigError(
+            f"`task.sample_rate_hz` is {wants_hz}, but `decode.audio_rate_hz` is {recipe.decode.audio_rate_hz}: "
+            f"they must be equal, such as --set task.sample_rate_hz={wants_hz} --set decode.audio_rate_hz={wants_hz}."
+        )
+    for decoder in recipe.decoders:
+        if decoder.media != task.modality:
+            raise ConfigError(
+                f"`--decoder`: {decoder.name} makes MEDIA = {decoder.media!r}, but {recipe.task.name} reads "
+                f"{task.modality}."
+            )
 
 
 class Silent:
@@ -321,9 +363,8 @@ def _check_writable(targets: Sequence[Target]) -> None:
 
 
 def _make_assets(target: Target, inputs: Store, inventory: Inventory) -> Mapping[str, bytes]:
-    recipe = target.recipe
     of_keys = target.task.make_assets_of_keys(lambda: _keys(inventory))
-    with Fence(recipe.limits, recipe.decode) as fence:
+    with target.fence() as fence:
         made = target.task.make_assets(lambda: sample_items(target.task, inputs, inventory.sources, fence))
     return {**of_keys, **made}
 

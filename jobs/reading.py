@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -81,9 +82,13 @@ class Rejects(_Report):
     rejects: list[RejectInfo]
 
 
-def tasks() -> list[TaskInfo]:
-    """Return all built-in pretext tasks with their settings, by name."""
-    return [task_info(discover.find_task(name)) for name in discover.task_names()]
+def tasks(specs: Sequence[str] | None = None) -> list[TaskInfo]:
+    """Return the pretext tasks that `specs` name (all built-in ones where there are none) with their settings.
+
+    Raises:
+        ConfigError: unknown task.
+    """
+    return [task_info(discover.find_task(spec)) for spec in specs or discover.task_names()]
 
 
 def task_info(task: discover.TaskClass) -> TaskInfo:
@@ -104,7 +109,7 @@ def task_info(task: discover.TaskClass) -> TaskInfo:
         modality=str(task.modality),
         objective=str(task.objective),
         summary=(task.__doc__ or "").strip().splitlines()[0],
-        paper=task.paper,
+        paper=getattr(task, "paper", ""),  # users' own may cite none
         settings=settings,
     )
 

@@ -39,6 +39,15 @@ class TaskRecipe(_Settings):
     settings: dict[str, Any]
 
 
+class DecoderRecipe(_Settings):
+    """A user's decoder: which sources it decodes, and the sha256 of its file."""
+
+    name: str
+    media: str
+    suffixes: tuple[str, ...]
+    source_sha256: str
+
+
 class Recipe(_Settings):
     """Everything that decides what a dataset's rows hold, besides the sources themselves."""
 
@@ -52,6 +61,7 @@ class Recipe(_Settings):
     include: tuple[str, ...] = Field((), description="globs on source_key; empty for all")
     limits: Limits = Limits()
     decode: DecodeOptions = DecodeOptions()
+    decoders: tuple[DecoderRecipe, ...] = Field((), description="users' decoders of their own")
     shard: ShardSettings = ShardSettings()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import warnings
 from collections import deque
@@ -78,8 +79,17 @@ def group_units(units: Sequence[WorkUnit], num_slots: int, min_weight: int) -> l
 
 def warm_workers(targets: Sequence[Target], num_workers: int) -> list[Any]:
     """Start workers, their imports and their decoders while the driver still lists and plans; returns at once."""
+    send_along(targets)
     task = ray.remote(num_cpus=1, max_retries=0)(_warm)
     return [task.remote(targets[0]) for _ in range(num_workers)]
+
+
+def send_along(targets: Sequence[Target]) -> None:
+    """Let users' own task files travel with the job: workers on other machines do not have them."""
+    for target in targets:
+        module = sys.modules[type(target.task).__module__]
+        if not module.__name__.startswith(f"{__package__}."):
+            ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 def run_units(
@@ -93,6 +103,7 @@ def run_units(
     """
     if not units:
         return
+    send_along(targets)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -173,12 +184,12 @@ def _worker(targets: Sequence[Target], inputs: Store) -> Callable[[pa.Table], It
 def _fence(target: Target) -> Fence:
     """Return this process's fence for the target's limits, started if need be."""
     recipe = target.recipe
-    key = recipe.limits.model_dump_json() + recipe.decode.model_dump_json()
+    key = json.dumps([recipe.model_dump(mode="json", include={"limits", "decode", "decoders"})])
     if key not in _FENCES:
         for old in _FENCES.values():
             old.close()
         _FENCES.clear()
-        _FENCES[key] = Fence(recipe.limits, recipe.decode)
+        _FENCES[key] = target.fence()
     return _FENCES[key]
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .config import Recipe
+from .decode.decoder_file import DecoderFile
+from .decode.fence import Fence
 from .errors import AlreadyExists, Filtered, Reject, RejectReason, Stage
 from .features import Features, with_envelope
 from .items import Source
@@ -38,6 +40,11 @@ class Target:
     recipe: Recipe
     task: PretextTask[Any]
     versions: Mapping[str, str]
+    decoder_files: tuple[DecoderFile, ...] = ()
+
+    def fence(self) -> Fence:
+        """Return a fence, not started, that decodes as the recipe says."""
+        return Fence(self.recipe.limits, self.recipe.decode, decoder_files=self.decoder_files)
 
     def features(self) -> Features:
         """Return the columns of the dataset's rows, envelope included."""

@@ -17,11 +17,11 @@ from .decode.fence import Fence
 from .decode.fence_media import FencedVideo
 from .errors import Filtered, Reject, RejectReason, Stage, StoreError
 from .inventory import OpenSource, SourceReader
-from .items import ClipRequest, Video, Waveform
+from .items import Clip, ClipRequest, Video, Waveform
 from .ledger import Receipt, begin_attempt, fatal_sources, note_progress, read_receipt
 from .plan import in_plan_order
 from .plan_store import Chunk, read_parts
-from .rng import sha256_hex
+from .rng import ItemRng, sha256_hex
 from .shard import ShardMaker, SourceRows, Target
 from .storage import Store
 from .task import Modality, PretextTask
@@ -221,12 +221,12 @@ def _of_this_content(wanted: Wanted, sha256: str, num_bytes: int) -> Wanted:
     return found
 
 
-def _decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
+def decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
     """Yield (segment, item) of a source whose items do not depend on the task."""
     if modality == Modality.IMAGE:
-        yield 0, fence.image(source.bytes())
+        yield 0, fence.image(source.bytes(), source.source_key)
     elif modality == Modality.AUDIO:
-        yield 0, fence.audio(source.ranged())
+        yield 0, fence.audio(source.ranged(), source.source_key)
     else:
         for document in fence.documents(source.ranged(), source.source_key):
             yield document.start_byte, document
@@ -237,7 +237,7 @@ def items_of(task: PretextTask[Any], source: OpenSource, fence: Fence) -> Iterat
     if source.error is not None or task.modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
         return
     try:
-        for _, item in _decoded(task.modality, source, fence):
+        for _, item in decoded(task.modality, source, fence):
             yield item
     except Reject:
         return
@@ -248,7 +248,7 @@ def _add_items(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
     if modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
         _add_video(source, wanted, rows, fence)
         return
-    for segment, item in _decoded(modality, source, fence):
+    for segment, item in decoded(modality, source, fence):
         for (maker, _), of_source in zip(wanted, rows, strict=True):
             maker.add(of_source, segment, item)
 
@@ -273,15 +273,32 @@ def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
             continue
         if maker.task.modality == Modality.VIDEO_AUDIO and sound is None:
             sound = _sound_of(video)
-        item = Video(
-            media_kind="video",
-            codec=video.info.codec,
-            is_truncated=video.is_truncated,
-            info=video.info,
-            clips=mine,
-            audio=sound if maker.task.modality == Modality.VIDEO_AUDIO else None,
-        )
+        item = _as_item(video, mine, sound if maker.task.modality == Modality.VIDEO_AUDIO else None)
         maker.add(of_source, 0, item)
+
+
+def video_item(task: PretextTask[Any], source: OpenSource, rng: ItemRng, fence: Fence) -> Video:
+    """Return the video as one task alone sees it: with the clips that the task requests.
+
+    Raises:
+        Filtered: the task can make no example of it.
+        Reject: it cannot be decoded.
+    """
+    video = fence.video(source.ranged())
+    clips = video.clips(tuple(task.requests(video.info, rng)))
+    sound = _sound_of(video) if task.modality == Modality.VIDEO_AUDIO else None
+    return _as_item(video, clips, sound)
+
+
+def _as_item(video: FencedVideo, clips: Sequence[Clip], sound: Waveform | None) -> Video:
+    return Video(
+        media_kind="video",
+        codec=video.info.codec,
+        is_truncated=video.is_truncated,
+        info=video.info,
+        clips=clips,
+        audio=sound,
+    )
 
 
 def _sound_of(video: FencedVideo) -> Waveform | None:

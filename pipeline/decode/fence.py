@@ -30,22 +30,28 @@ class Fence(FenceCalls):
             Waiting for the store does not count.
         spool: folder for what is too long for memory; the system's temporary folder by default.
         decoders: further handlers, name to `path/to/file.py:function` or `package.module:function`.
+        decoder_files: users' decoders; each decodes the sources whose keys end in its suffixes.
     """
 
-    def image(self, data: bytes) -> Image:
+    def image(self, data: bytes, source_key: str = "") -> Image:
         """Return the picture in `data`; its pixels stay in the child, `crop` fetches only the crop.
 
         It stays usable when the fence has gone on to other sources: it is then decoded again.
         Raises Reject, as image.open_picture.
         """
-        return FencedImage(self, self.open("image", data, max_bytes=self.limits.max_image_bytes))
+        return FencedImage(
+            self, self.open(self._handler("image", source_key), data, max_bytes=self.limits.max_image_bytes)
+        )
 
-    def audio(self, data: ByteSource | bytes, *, part_us: tuple[int, int] | None = None) -> Waveform:
+    def audio(
+        self, data: ByteSource | bytes, source_key: str = "", *, part_us: tuple[int, int] | None = None
+    ) -> Waveform:
         """Return the sound in a source (of a part of it: [start, end) microseconds); long ones lie on disk.
 
         Raises Reject, as audio.open_sound and OpenSound.blocks.
         """
-        return waveform_of(self.stream("audio", data, part_us=part_us), self.spool, part_us)
+        answers = self.stream(self._handler("audio", source_key), data, part_us=part_us)
+        return waveform_of(answers, self.spool, part_us)
 
     def video(self, data: ByteSource | bytes, *, part_us: tuple[int, int] | None = None) -> FencedVideo:
         """Return the opened video in a source (or a part of it): `info`, `clips(requests)`, `audio()`, `counters`.
@@ -66,4 +72,11 @@ class Fence(FenceCalls):
         if layout == "auto":
             layout = "jsonl" if source_key.lower().endswith((".jsonl", ".ndjson")) else "whole"
         args = {"layout": layout, "field": self.options.text_field, "part_bytes": part_bytes}
-        return documents_of(self.stream("documents", data, **args))
+        return documents_of(self.stream(self._handler("text", source_key), data, **args))
+
+    def _handler(self, media: str, source_key: str) -> str:
+        """Return the handler for a source: a user's, where one is for its key, else the built-in one."""
+        for file in self.decoder_files:
+            if file.media == media and file.is_for(source_key):
+                return file.handler
+        return "documents" if media == "text" else media

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource, MemoryBytes
+from .decoder_file import DecoderFile
 from .fence_exchange import Exchange, Lost
 from .fence_process import ChildProcess
 from .fence_protocol import Answer, Message
@@ -63,6 +64,7 @@ class FenceCalls:
         hang_seconds: float = _HANG_SECONDS,
         spool: Path | None = None,
         decoders: Mapping[str, str] | None = None,
+        decoder_files: Sequence[DecoderFile] = (),
     ) -> None:
         self.limits = limits or Limits()
         self.options = options or DecodeOptions()
@@ -70,6 +72,7 @@ class FenceCalls:
         self.spool = spool
         self._hang_seconds = hang_seconds
         self._decoders = dict(decoders or {})
+        self.decoder_files = tuple(decoder_files)
         self._running: ChildProcess | None = None
         self._current: Opened | None = None
         self._peak_rss_bytes = 0
@@ -89,7 +92,9 @@ class FenceCalls:
         """Start the child without waiting for it, so that its imports overlap with other work."""
         if self._running is None or not self._running.is_alive():
             self._discard()
-            self._running = ChildProcess(self.limits, self.options, self.memory_bytes, self._decoders)
+            self._running = ChildProcess(
+                self.limits, self.options, self.memory_bytes, self._decoders, self.decoder_files
+            )
             self.num_children += 1
 
     def close(self) -> None:

@@ -213,6 +213,10 @@ def main() -> None:
     from .fence_handlers import HANDLERS, prepare  # decoders are loaded within the limits
 
     handlers = dict(HANDLERS) | {name: _load(where) for name, where in settings["decoders"].items()}
+    if settings["decoder_files"]:
+        from .decoder_handlers import load_handler
+
+        handlers |= {handler: load_handler(file) for handler, file in settings["decoder_files"].items()}
     peer = _Peer(channel, SharedBlock(inbox, settings["inbox_bytes"]), SharedBlock(outbox, settings["outbox_bytes"]))
     session = Session(Limits(**settings["limits"]), DecodeOptions(**settings["options"]), peer)
     prepare(session.limits)

@@ -65,7 +65,7 @@ def audio(session: Session, part_us: tuple[int, int] | None) -> Generator[Answer
     from .audio import open_sound
 
     part = None if part_us is None else (part_us[0], part_us[1])
-    return (yield from _sound(open_sound(session.source, session.limits, session.options, part_us=part)))
+    return (yield from sound_answers(open_sound(session.source, session.limits, session.options, part_us=part)))
 
 
 def video(session: Session, part_us: tuple[int, int] | None) -> Answer:
@@ -100,7 +100,7 @@ def video_clips(session: Session, requests: list[dict[str, Any]]) -> Generator[A
 def video_sound(session: Session) -> Generator[Answer, None, Answer]:
     """Yield the sound of the kept video, as `audio` does."""
     kept: OpenVideo = session.kept
-    return (yield from _sound(kept.sound()))
+    return (yield from sound_answers(kept.sound()))
 
 
 def documents(
@@ -125,7 +125,8 @@ def documents(
     return Answer()
 
 
-def _sound(sound: OpenSound) -> Generator[Answer, None, Answer]:
+def sound_answers(sound: OpenSound) -> Generator[Answer, None, Answer]:
+    """Yield what is known of a sound, then its samples in blocks of int16; the last answer tells `is_truncated`."""
     yield Answer(dataclasses.asdict(sound.header) | {"rate_hz": sound.rate_hz})
     collected: list[NDArray[np.int16]] = []
     for block in sound.blocks():

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, RejectReason
+from .decoder_file import DecoderFile
 from .fence_protocol import Channel, ChannelClosed
 from .limits import DecodeOptions, Limits
 from .shared_block import SharedBlock
@@ -31,7 +32,14 @@ class ChildProcess:
     The kernel ties it to the *thread* that starts it: use it from that thread.
     """
 
-    def __init__(self, limits: Limits, options: DecodeOptions, memory_bytes: int, decoders: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        options: DecodeOptions,
+        memory_bytes: int,
+        decoders: Mapping[str, str],
+        decoder_files: Sequence[DecoderFile] = (),
+    ) -> None:
         self.inbox = SharedBlock.create("unlabeled-inbox")
         self.outbox = SharedBlock.create("unlabeled-outbox")
         self.channel, theirs = Channel.pair()
@@ -56,6 +64,9 @@ class ChildProcess:
                 "options": options.model_dump(),
                 "memory_bytes": memory_bytes,
                 "decoders": dict(decoders),
+                "decoder_files": {
+                    file.handler: {"name": file.name, "media": file.media, "text": file.text} for file in decoder_files
+                },
                 "inbox_bytes": self.inbox.num_bytes,
                 "outbox_bytes": self.outbox.num_bytes,
             }
