@@ -39,6 +39,9 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="One setting, such as task.side_px=128; repeat for more.")
 ]
+DecoderOption = Annotated[
+    list[str] | None, typer.Option("--decoder", help="file.py with a decoder of your own; repeat for more.")
+]
 GroupOption = Annotated[
     str | None,
     typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
@@ -48,12 +51,18 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an
 
 
 @app.command()
-def tasks(as_json: AsJson = False) -> None:
+def tasks(
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Only these: names, file.py or module:Class.")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """List the pretext tasks: what they predict, their settings with defaults and units, their papers."""
     from . import reading
     from .output import console, print_json
 
-    infos = reading.tasks()
+    infos = reading.tasks(task)
     if as_json:
         print_json({"tasks": [info.model_dump(mode="json") for info in infos]})
         return
@@ -76,6 +85,7 @@ def plan(
     output: OutputOption,
     config: ConfigOption = None,
     set_: SetOption = None,
+    decoder: DecoderOption = None,
     group_by: GroupOption = None,
     seed: SeedOption = None,
     pilot: Annotated[int, typer.Option(help="Sources to decode for the estimate; 0 for constants alone.")] = 64,
@@ -86,7 +96,7 @@ def plan(
     from .output import print_json
     from .planned import print_plans
 
-    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "seed": seed})
+    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "seed": seed}, decoder)
     reports = spec.plan(num_pilot_sources=pilot)
     if as_json:
         print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
@@ -101,6 +111,7 @@ def materialize(
     output: OutputOption,
     config: ConfigOption = None,
     set_: SetOption = None,
+    decoder: DecoderOption = None,
     group_by: GroupOption = None,
     seed: SeedOption = None,
     num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
@@ -126,7 +137,7 @@ def materialize(
         "run.rejects.max_rejects_min": max_rejects_min,
         "run.dashboard": dashboard or None,
     }
-    spec = _spec(task, input, output, config, set_, overrides, replan=replan, rebuild=rebuild)
+    spec = _spec(task, input, output, config, set_, overrides, decoder, replan=replan, rebuild=rebuild)
     progress = ShownProgress()
     try:
         reports = spec.run(progress)
@@ -264,6 +275,7 @@ def _spec(
     config: Path | None,
     assignments: list[str] | None,
     overrides: dict[str, Any],
+    decoders: list[str] | None = None,
     *,
     replan: bool = False,
     rebuild: bool = False,
@@ -274,7 +286,9 @@ def _spec(
 
     names = [discover.find_task(spec).name() for spec in task]
     settings, task_settings = load_settings(config, assignments or [], overrides, names)
-    return Materialize(task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild)
+    return Materialize(
+        task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild, decoders=decoders or ()
+    )
 
 
 def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
