@@ -211,6 +211,42 @@ def preview(
 
 
 @app.command()
+def verify(
+    dataset: Dataset,
+    rederive: Annotated[
+        float, typer.Option(help="Share of the sources to read again and recompute labels from, 0 to 1.")
+    ] = 0.0,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
+    ] = None,
+    version: Version = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check digests, schema, counts, identities, splits and balance; --rederive checks labels. Exit 5 on a fault."""
+    from .output import print_json, print_pairs
+    from .verify import failure, verify_dataset
+
+    report = verify_dataset(dataset, version=version, rederive_fraction=rederive, task=task)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    error = failure(report)
+    if error is not None:
+        raise error
+    if not as_json:
+        rederived = f"{report.num_rederived_rows} rows of {report.num_rederived_sources} sources"
+        print_pairs(
+            f"{report.dataset}: version {report.version} is what its manifest says",
+            [
+                ("shard files", str(report.num_files)),
+                ("rows", str(report.num_rows)),
+                ("rederived", rederived),
+                ("sources changed since", str(len(report.changed_sources))),
+            ],
+        )
+
+
+@app.command()
 def gc(
     dataset: Dataset,
     delete: Annotated[

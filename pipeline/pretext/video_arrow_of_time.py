@@ -123,10 +123,15 @@ class VideoArrowOfTime(PretextTask[Video]):
         return num * len(CLASSES) * (500 + self.num_frames * windows.estimate_still_bytes(self.side_px))
 
     def rederive(self, row: Mapping[str, Any], item: Video) -> Mapping[str, Any]:
-        """Return the direction in which the source's frames, sorted by time, are nearer to the stored ones."""
+        """Return the direction in which the source's frames, sorted by time, are the stored ones.
+
+        No direction (0, label -1) where the stored frames are not those of the source in either one.
+        """
         shown = frames.shown_at(item.clips, sorted(row["pts_us"]), self.side_px)
         if shown is None:
             return {"label": -1, "direction": 0}
         forward = frames.difference(row["frames"], shown)
         label = int(forward < frames.difference(row["frames"], shown[::-1]))
+        if not frames.fits(row["frames"], shown if label else shown[::-1]):
+            return {"label": -1, "direction": 0}
         return {"label": label, "direction": 1 if label else -1}

@@ -159,7 +159,10 @@ class VideoClipOrder(PretextTask[Video]):
         return num * (900 + len(self._offsets) * windows.estimate_still_bytes(self.side_px))
 
     def rederive(self, row: Mapping[str, Any], item: Video) -> Mapping[str, Any]:
-        """Return the permutation of clips of the source, recoloured, that is nearest to the stored one."""
+        """Return the permutation of clips of the source, recoloured, that is nearest to the stored one.
+
+        None (label -1) where a stored frame is not at its place in the clip.
+        """
         by_time = sorted(time for clip in row["pts_us"] for time in clip)
         shown = frames.shown_at(item.clips, by_time, self.side_px)
         if shown is None:
@@ -174,6 +177,12 @@ class VideoClipOrder(PretextTask[Video]):
         places = range(self.num_clips)
         totals = [sum(distances[i, order[i]] for i in places) for order in self.permutations]
         label = int(np.argmin(totals))
+        recoloured = [
+            change_colours(in_time[at], *factor)
+            for at, factor in zip(self.permutations[label], row["colour_factors"], strict=True)
+        ]
+        if not all(map(frames.fits, row["clips"], recoloured)):
+            return {"label": -1, "permutation": []}
         return {"label": label, "permutation": list(self.permutations[label])}
 
 

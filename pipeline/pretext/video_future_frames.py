@@ -128,10 +128,11 @@ class VideoFutureFrames(PretextTask[Video]):
     def rederive(self, row: Mapping[str, Any], item: Video) -> Mapping[str, Any]:
         """Return the horizons as the presentation times tell them.
 
-        An empty list where a target frame is not what the source shows at its time.
+        An empty list where a frame, seen or to be predicted, is not what the source shows at its time.
         """
         targets_us = row["target_pts_us"]
-        if not frames.fits(row["target_frames"], frames.shown_at(item.clips, targets_us, self.side_px)):
+        stored = [*row["context_frames"], *row["target_frames"]]
+        if not frames.fits(stored, frames.shown_at(item.clips, [*row["context_pts_us"], *targets_us], self.side_px)):
             return {"horizon_us": []}
         last_seen_us = max(row["context_pts_us"])
         firsts = range(0, len(targets_us), self.block_frames)
