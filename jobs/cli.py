@@ -337,7 +337,12 @@ class _Stopped(BaseException):
 
 
 def _stop(number: int, frame: object) -> None:
+    _STOP_REQUESTED.append(number)
     raise _Stopped
+
+
+#: Signals that came. Raised in the middle of a library's call, `_Stopped` may come out as an error of that library.
+_STOP_REQUESTED: list[int] = []
 
 
 def main() -> None:
@@ -347,15 +352,19 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app(standalone_mode=True)
-    except UnlabeledError as error:
-        _fail(str(error), type(error).exit_code, debug=debug)
     except _Stopped:
-        _fail("stopped; run the same command again to resume.", Interrupted.exit_code, debug=debug)
+        _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
     except Exception as error:
-        if debug:
-            raise
+        if _STOP_REQUESTED:
+            _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
+        if isinstance(error, UnlabeledError):
+            _fail(str(error), type(error).exit_code, debug=debug)
         message = str(error).strip().splitlines() or [""]
-        _fail(f"{type(error).__name__}: {message[-1][:500]} (--debug shows the stack trace)", 1, debug=False)
+        text = f"{type(error).__name__}: {message[-1][:500]} (--debug shows the stack trace)"
+        _fail(text, 1, debug=debug)
+
+
+_STOPPED_MESSAGE = "stopped; run the same command again to resume."
 
 
 def _fail(message: str, exit_code: int, *, debug: bool) -> None:
