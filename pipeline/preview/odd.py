@@ -14,8 +14,8 @@ import numpy as np
 from ..encode import decode_flac
 from ..features import Feature, Features
 from . import pictures
-from .markup import bytes_text, shorten
-from .sample import Row, Sample, leaves, media_num_bytes
+from .markup import shorten
+from .sample import Row, Sample, leaves, size, size_text
 
 #: Pictures and sounds of this many rows are looked into; more would make the page slow to write.
 _MAX_DECODED = 240
@@ -118,7 +118,7 @@ def _extremes(rows: Sequence[Row], measure: _Measure) -> Iterator[tuple[int, str
 
 
 def _measures(features: Features) -> Iterator[_Measure]:
-    yield _Measure(partial(media_num_bytes, features), bytes_text, "smallest", "largest")
+    yield _Measure(partial(size, features), size_text(features), "smallest", "largest")
     first = {
         feature.kind: (column, feature)
         for column, feature in reversed(list(features))

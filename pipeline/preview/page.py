@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
 from ..errors import CorruptData
 from ..features import Features
-from ..manifest import Manifest, Tables, load_tables
+from ..manifest import Manifest, load_tables
 from ..rng import sha256_hex
 from ..storage import Store
 from ..tokenizer import ASSET, Tokenizer
-from . import charts
+from . import about, charts
+from .about import section
 from .cells import Cells
-from .markup import Html, bytes_text, escape, join, name, shorten, tag
+from .markup import Html, bytes_text, join, name, tag
 from .odd import choose, low_cardinality
-from .sample import Sample, media_num_bytes, read_sample
+from .sample import Sample, read_sample, size, size_text
 from .style import CSS
 from .tokens import LEGEND
 
@@ -29,8 +26,6 @@ from .tokens import LEGEND
 MAX_SHEET_BYTES = 12_000_000
 #: Above this many parts, their table is not read: counts by reason stand in the manifest.
 _MAX_PARTS = 200_000
-_MAX_REJECTS = 50
-_MAX_KEYS = 5
 
 
 @dataclass(frozen=True)
@@ -71,10 +66,10 @@ def render(store: Store, manifest: Manifest, *, num_examples: int) -> Page:
         _examples(manifest, cards, cells.notes),
         _labels(features, manifest, sample),
         _sizes(features, sample),
-        _left_out(manifest, tables),
-        _columns(manifest),
-        _settings(manifest),
-        _loading(store),
+        about.left_out(manifest, tables),
+        about.columns(manifest),
+        about.settings(manifest),
+        about.loading(store),
     )
     num_odd = sum(bool(pick.reasons) for pick in picks[: len(cards)])
     return Page(_document(manifest, body), len(cards), num_odd, len(sample.rows), sample.num_row_groups)
@@ -129,31 +124,29 @@ def _shards(number: int) -> str:
     return "1 shard" if number == 1 else f"{number:,} shards"
 
 
-def _section(key: str, title: str, *children: object) -> Html:
-    return tag("section", tag("h2", title, id=key), *children)
-
-
 def _examples(manifest: Manifest, cards: Sequence[Html], notes: Sequence[str]) -> Html:
     features = manifest.typed_features()
     if not cards:
-        return _section("examples", "Examples", tag("p", "This version holds no example.", class_="dim"))
-    is_wide = any(
-        feature.kind == "audio" or (feature.kind == "image" and feature.shape) or column == "input_ids"
-        for column, feature in features
-    )
-    has_two = sum(feature.kind == "image" for _, feature in features) > 1 or {"mask", "mask_bits"} & set(
-        features.names
-    )
+        return section("examples", "Examples", tag("p", "This version holds no example.", class_="dim"))
+    has_mask = bool({"mask", "mask_bits"} & set(features.names))
     legend = [tag("p", LEGEND)] if {"input_ids", "labels"} <= set(features.names) else []
-    if {"mask", "mask_bits"} & set(features.names):
+    if has_mask:
         legend.append(tag("p", "What is hidden from the model is hatched in grey.", class_="dim"))
-    return _section(
+    return section(
         "examples",
         "Examples, the odd ones first",
         *legend,
         *(tag("p", note, class_="dim") for note in notes),
-        tag("div", *cards, class_="sheet wide" if is_wide or has_two else "sheet"),
+        tag("div", *cards, class_=f"sheet {_width(features, has_mask=has_mask)}"),
     )
+
+
+def _width(features: Features, *, has_mask: bool) -> str:
+    """Return how wide a card must be: wide for strips, sounds and texts, a pair for two pictures, else one."""
+    kinds = [(column, feature) for column, feature in features if feature.kind in ("image", "audio")]
+    if "input_ids" in features or any(feature.shape or feature.kind == "audio" for _, feature in kinds):
+        return "wide"
+    return "pair" if has_mask or len(kinds) > 1 else "one"
 
 
 def _labels(features: Features, manifest: Manifest, sample: Sample) -> Html:
@@ -170,135 +163,27 @@ def _labels(features: Features, manifest: Manifest, sample: Sample) -> Html:
     for column, values_of in low_cardinality(features, sample.rows).items():
         children.append(charts.bars(values_of, f"{column} in {len(sample.rows):,} examples"))
     if not children:
-        return _section("labels", "Labels", tag("p", "The label is part of the example itself.", class_="dim"))
-    return _section("labels", "Labels", tag("div", *children, class_="charts"))
+        return section("labels", "Labels", tag("p", "The label is part of the example itself.", class_="dim"))
+    return section("labels", "Labels", tag("div", *children, class_="charts"))
 
 
 def _sizes(features: Features, sample: Sample) -> Html:
     if not sample.rows:
         return Html("")
-    stored = [media_num_bytes(features, row) for row in sample.rows]
+    stored = [size(features, row) for row in sample.rows]
     of_sources = {row["source_key"]: row["source_num_bytes"] for row in sample.rows}
     seen = f"{len(stored):,} examples, {len(of_sources):,} sources"
-    return _section(
+    return section(
         "sizes",
         "Sizes",
         tag(
             "div",
-            charts.histogram(stored, "Bytes of an example's media or text", bytes_text),
-            charts.histogram(list(of_sources.values()), "Bytes of a source", bytes_text),
+            charts.histogram(stored, "Size of an example", size_text(features)),
+            charts.histogram(list(of_sources.values()), "Size of a source", bytes_text),
             class_="charts",
         ),
         tag("p", f"From a sample: {seen}.", class_="dim"),
     )
-
-
-def _left_out(manifest: Manifest, tables: Tables) -> Html:
-    counts = manifest.counts
-    if not counts.num_filtered + counts.num_rejected:
-        return _section("left-out", "Left out", tag("p", "Nothing: every source is used."))
-    reasons = []
-    if counts.filtered_by_reason:
-        caption = f"{counts.num_filtered:,} filtered: sound, but no example for this task"
-        reasons.append(charts.bars(counts.filtered_by_reason, caption))
-    if counts.rejected_by_reason:
-        caption = f"{counts.num_rejected:,} rejected: they could not be used"
-        reasons.append(charts.bars(counts.rejected_by_reason, caption))
-    return _section(
-        "left-out",
-        "Left out",
-        tag("div", *reasons, class_="charts"),
-        _filtered_keys(tables),
-        _rejects(tables),
-    )
-
-
-def _filtered_keys(tables: Tables) -> Html:
-    filtered = tables.parts.filter(pc.equal(tables.parts["status"], "filtered")).select(["reason", "source_key"])
-    keys: dict[str, list[str]] = defaultdict(list)
-    for row in filtered.slice(0, _MAX_PARTS).to_pylist():
-        if len(keys[row["reason"]]) < _MAX_KEYS:
-            keys[row["reason"]].append(row["source_key"])
-    if not keys:
-        return Html("")
-    rows = [
-        (name(reason), join(*(tag("div", name(shorten(key, 120))) for key in some)))
-        for reason, some in sorted(keys.items())
-    ]
-    return charts.table(("reason", "some of the sources"), rows, "Filtered")
-
-
-def _rejects(tables: Tables) -> Html:
-    listed = tables.rejects.sort_by([("reason", "ascending"), ("source_key", "ascending")])
-    if not listed.num_rows:
-        return Html("")
-    rows = [
-        (
-            name(row["reason"]),
-            name(shorten(row["source_key"], 120)),
-            row["stage"],
-            "for good" if row["is_permanent"] else "is tried again",
-            shorten(row["message"], 240),
-        )
-        for row in listed.slice(0, _MAX_REJECTS).to_pylist()
-    ]
-    shown = f"Rejects, {len(rows):,} of {listed.num_rows:,}" if len(rows) < listed.num_rows else "Rejects"
-    return charts.table(("reason", "source", "stage", "verdict", "message"), rows, shown)
-
-
-def _columns(manifest: Manifest) -> Html:
-    rows = [
-        (
-            tag("code", column),
-            _type_text(feature.kind, feature.dtype, feature.shape),
-            feature.role,
-            feature.unit,
-            feature.doc,
-        )
-        for column, feature in manifest.typed_features()
-    ]
-    return _section("columns", "Columns", charts.table(("column", "type", "role", "unit", "meaning"), rows, "Columns"))
-
-
-def _type_text(kind: str, dtype: str, shape: Sequence[int | None]) -> str:
-    lengths = "".join(f"[{'' if length is None else length}]" for length in shape)
-    return (dtype if kind == "value" else kind) + lengths
-
-
-def _settings(manifest: Manifest) -> Html:
-    recipe = manifest.recipe
-    known: list[tuple[object, object]] = [
-        ("fingerprint", name(manifest.fingerprint)),
-        ("recipe", name(manifest.recipe_hash)),
-        ("input", name(manifest.input_uri)),
-        ("task version", recipe.task.version),
-        ("seed", recipe.seed),
-        ("groups", recipe.group_by or "every source by itself"),
-        ("share of val", recipe.val_fraction),
-        ("made with", ", ".join(f"{key} {version}" for key, version in sorted(manifest.codec_versions.items()))),
-        *((f"asset {key}", name(sha256)) for key, sha256 in sorted(manifest.assets.items())),
-    ]
-    task = [(key, json.dumps(value, ensure_ascii=False)) for key, value in sorted(recipe.task.settings.items())]
-    children = [charts.pairs(known)]
-    if task:
-        children.append(tag("h3", "Settings of the task"))
-        children.append(charts.pairs(task))
-    everything = json.dumps(recipe.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False)
-    children.append(tag("details", tag("summary", "The whole recipe"), tag("pre", everything)))
-    return _section("settings", "Settings", *children)
-
-
-def _loading(store: Store) -> Html:
-    if store.is_local:
-        code = f"from datasets import load_dataset\n\ndataset = load_dataset({store.uri!r})"
-    else:
-        code = (
-            "from subprocess import check_output\n\nfrom datasets import load_dataset\n\n"
-            f'files = check_output(["unlabeled", "show", {store.uri!r}, "--files"], text=True).split("\\n")[:-1]\n'
-            'dataset = load_dataset("parquet", data_files=files)'
-        )
-    note = "Read what the version names, never the folder by a pattern: it may hold files that no version names."
-    return _section("load", "How to load", tag("pre", escape(code)), tag("p", note, class_="dim"))
 
 
 def _tokenizer(store: Store, manifest: Manifest) -> Tokenizer | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..features import Feature, Features
 from ..manifest import Manifest, Tables
 from ..rng import keyed_generator
 from ..storage import Store
+from .markup import bytes_text
 
 #: At most this much is read of shards, however large the dataset is.
 MAX_ROW_GROUPS = 8
@@ -63,15 +64,21 @@ def read_sample(store: Store, manifest: Manifest, tables: Tables, *, max_num_byt
     return Sample(tuple(rows), num_row_groups, Counter(labels), len(labels))
 
 
-def media_num_bytes(features: Features, row: Row) -> int:
-    """Return how many bytes the pictures and sounds of a row take; of rows without any, its inputs' values."""
-    total = sum(
-        len(cell["bytes"] or b"")
-        for column, feature in features
-        if feature.kind in ("image", "audio")
-        for cell in leaves(feature, row[column])
-    )
-    return total or sum(len(str(row[column])) for column in features.with_role("input"))
+def size(features: Features, row: Row) -> int:
+    """Return how large an example is: bytes of its pictures and sounds; else its tokens; else bytes of its text."""
+    media = [column for column, feature in features if feature.kind in ("image", "audio")]
+    if media:
+        return sum(len(cell["bytes"] or b"") for column in media for cell in leaves(features[column], row[column]))
+    if "attention_mask" in features:
+        return int(sum(row["attention_mask"]))
+    inputs = (row[column] for column in features.with_role("input"))
+    return sum(len(cell if isinstance(cell, bytes) else str(cell).encode("utf-8", "replace")) for cell in inputs)
+
+
+def size_text(features: Features) -> Callable[[float], str]:
+    """Return what writes a `size` for people."""
+    has_media = any(feature.kind in ("image", "audio") for _, feature in features)
+    return "{:.0f} tokens".format if "attention_mask" in features and not has_media else bytes_text
 
 
 def leaves(feature: Feature, cell: Any) -> list[Any]:

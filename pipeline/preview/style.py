@@ -31,7 +31,8 @@ font-size:1rem;padding-bottom:.4em}
 .histogram{width:100%;height:110px;border-bottom:1px solid var(--line)}
 .scale{display:flex;justify-content:space-between;font-size:.85rem;color:var(--dim)}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,var(--card-width,280px)),1fr));gap:14px}
-.sheet.wide{--card-width:520px}
+.sheet.wide{--card-width:520px}.sheet.pair{--card-width:340px}
+.pair .media>figure{flex:1 1 0;min-width:0}
 article{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px;min-width:0}
 article.odd{border-color:var(--odd-fg)}
 article h3{font-size:1rem;margin:0 0 6px;display:flex;flex-wrap:wrap;gap:4px 8px;align-items:baseline}

@@ -1,0 +1,134 @@
+"""What stands below the examples: what was left out and why, columns, settings, how to load."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pyarrow.compute as pc
+
+from ..manifest import Manifest, Tables
+from ..storage import Store
+from . import charts
+from .markup import Html, escape, join, name, shorten, tag
+
+_MAX_REJECTS = 50
+_MAX_KEYS = 5
+
+
+def section(key: str, title: str, *children: object) -> Html:
+    """Return a section of the page that `#key` leads to."""
+    return tag("section", tag("h2", title, id=key), *children)
+
+
+def left_out(manifest: Manifest, tables: Tables) -> Html:
+    """Return what no example was made of, by reason, with some of the keys and messages."""
+    counts = manifest.counts
+    if not counts.num_filtered + counts.num_rejected:
+        return section("left-out", "Left out", tag("p", "Nothing: every source is used."))
+    reasons = []
+    if counts.filtered_by_reason:
+        caption = f"{counts.num_filtered:,} filtered: sound, but no example for this task"
+        reasons.append(charts.bars(counts.filtered_by_reason, caption))
+    if counts.rejected_by_reason:
+        caption = f"{counts.num_rejected:,} rejected: they could not be used"
+        reasons.append(charts.bars(counts.rejected_by_reason, caption))
+    return section(
+        "left-out",
+        "Left out",
+        tag("div", *reasons, class_="charts"),
+        _filtered_keys(tables),
+        _rejects(tables),
+    )
+
+
+def _filtered_keys(tables: Tables) -> Html:
+    filtered = tables.parts.filter(pc.equal(tables.parts["status"], "filtered")).select(["reason", "source_key"])
+    keys: dict[str, list[str]] = defaultdict(list)
+    for row in filtered.to_pylist():
+        if len(keys[row["reason"]]) < _MAX_KEYS:
+            keys[row["reason"]].append(row["source_key"])
+    if not keys:
+        return Html("")
+    rows = [
+        (name(reason), join(*(tag("div", name(shorten(key, 120))) for key in some)))
+        for reason, some in sorted(keys.items())
+    ]
+    return charts.table(("reason", "some of the sources"), rows, "Filtered")
+
+
+def _rejects(tables: Tables) -> Html:
+    listed = tables.rejects.sort_by([("reason", "ascending"), ("source_key", "ascending")])
+    if not listed.num_rows:
+        return Html("")
+    rows = [
+        (
+            name(row["reason"]),
+            name(shorten(row["source_key"], 120)),
+            row["stage"],
+            "for good" if row["is_permanent"] else "is tried again",
+            shorten(row["message"], 240),
+        )
+        for row in listed.slice(0, _MAX_REJECTS).to_pylist()
+    ]
+    shown = f"Rejects, {len(rows):,} of {listed.num_rows:,}" if len(rows) < listed.num_rows else "Rejects"
+    return charts.table(("reason", "source", "stage", "verdict", "message"), rows, shown)
+
+
+def columns(manifest: Manifest) -> Html:
+    """Return the columns of the rows with type, role, unit and meaning."""
+    rows = [
+        (
+            tag("code", column),
+            _type_text(feature.kind, feature.dtype, feature.shape),
+            feature.role,
+            feature.unit,
+            feature.doc,
+        )
+        for column, feature in manifest.typed_features()
+    ]
+    return section("columns", "Columns", charts.table(("column", "type", "role", "unit", "meaning"), rows, "Columns"))
+
+
+def _type_text(kind: str, dtype: str, shape: Sequence[int | None]) -> str:
+    lengths = "".join(f"[{'' if length is None else length}]" for length in shape)
+    return (dtype if kind == "value" else kind) + lengths
+
+
+def settings(manifest: Manifest) -> Html:
+    """Return what decided the content: settings, seed, versions, and the fingerprint."""
+    recipe = manifest.recipe
+    known: list[tuple[object, object]] = [
+        ("fingerprint", name(manifest.fingerprint)),
+        ("recipe", name(manifest.recipe_hash)),
+        ("input", name(manifest.input_uri)),
+        ("task version", recipe.task.version),
+        ("seed", recipe.seed),
+        ("groups", recipe.group_by or "every source by itself"),
+        ("share of val", recipe.val_fraction),
+        ("made with", ", ".join(f"{key} {version}" for key, version in sorted(manifest.codec_versions.items()))),
+        *((f"asset {key}", name(sha256)) for key, sha256 in sorted(manifest.assets.items())),
+    ]
+    task = [(key, json.dumps(value, ensure_ascii=False)) for key, value in sorted(recipe.task.settings.items())]
+    children = [charts.pairs(known)]
+    if task:
+        children.append(tag("h3", "Settings of the task"))
+        children.append(charts.pairs(task))
+    everything = json.dumps(recipe.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False)
+    children.append(tag("details", tag("summary", "The whole recipe"), tag("pre", everything)))
+    return section("settings", "Settings", *children)
+
+
+def loading(store: Store) -> Html:
+    """Return how the version is loaded."""
+    if store.is_local:
+        code = f"from datasets import load_dataset\n\ndataset = load_dataset({store.uri!r})"
+    else:
+        code = (
+            "from subprocess import check_output\n\nfrom datasets import load_dataset\n\n"
+            f'files = check_output(["unlabeled", "show", {store.uri!r}, "--files"], text=True).split("\\n")[:-1]\n'
+            'dataset = load_dataset("parquet", data_files=files)'
+        )
+    note = "Read what the version names, never the folder by a pattern: it may hold files that no version names."
+    return section("load", "How to load", tag("pre", escape(code)), tag("p", note, class_="dim"))
