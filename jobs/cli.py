@@ -247,6 +247,48 @@ def verify(
 
 
 @app.command()
+def retry(
+    dataset: Dataset,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also permanent rejects whose object has not changed since.")
+    ] = False,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
+    ] = None,
+    decoder: Annotated[
+        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
+    ] = None,
+    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Try rejected sources again, nothing else: transient ones and changed objects. Publishes a new version."""
+    from ..pipeline.config import RunSettings
+    from .output import ShownProgress, print_json, print_pairs
+    from .retry import retry as try_again
+
+    given = {"num_cpus": num_cpus, "address": address}
+    run = RunSettings(**{name: value for name, value in given.items() if value is not None})
+    progress = ShownProgress()
+    try:
+        report = try_again(dataset, everything=all_, task=task, decoders=decoder or (), run=run, progress=progress)
+    finally:
+        progress.close()
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    print_pairs(
+        f"{report.dataset}: version {report.version}",
+        [
+            ("tried again", str(report.num_retried)),
+            ("no longer rejected", str(len(report.recovered))),
+            ("still rejected", str(report.num_rejected)),
+        ],
+    )
+
+
+@app.command()
 def gc(
     dataset: Dataset,
     delete: Annotated[
@@ -354,7 +396,7 @@ def main() -> None:
         app(standalone_mode=True)
     except _Stopped:
         _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the outermost frame: one message and an exit code
         if _STOP_REQUESTED:
             _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
         if isinstance(error, UnlabeledError):
