@@ -5,7 +5,7 @@ An etag is a hint only: same etag and size count as unchanged; anything else is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,14 @@ CHECKED_SCHEMA = pa.schema(
 )
 
 
-def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sources: Hasher) -> Changes:
+def compare(
+    sources: pa.Table,
+    base_parts: pa.Table,
+    checked: pa.Table,
+    hash_sources: Hasher,
+    *,
+    retry_keys: Collection[str] | None = None,
+) -> Changes:
     """Return how `sources` (inventory columns) differ from the parts of a base version.
 
     Args:
@@ -58,6 +65,8 @@ def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sou
         base_parts: the base's parts table, without settled ones (no shard).
         checked: etags that earlier runs found to be of unchanged content (CHECKED_SCHEMA).
         hash_sources: reads and hashes sources whose etag or size is new.
+        retry_keys: rejected sources to try again, whatever their reason and attempts; None: those whose reject was
+            transient and that have attempts left.
     """
     place = _index_in(sources["source_key"], base_parts["source_key"])
     known = np.flatnonzero(place >= 0)
@@ -68,7 +77,7 @@ def compare(sources: pa.Table, base_parts: pa.Table, checked: pa.Table, hash_sou
 
     used = np.array(base_parts["status"].to_pylist(), dtype=object) == "used"
     changed_parts = place[changed_rows]
-    retried = _retried(base_parts, set(changed_parts.tolist()) | set(gone.tolist()))
+    retried = _retried(base_parts, retry_keys, set(changed_parts.tolist()) | set(gone.tolist()))
     touched = [part for part in [*changed_parts.tolist(), *gone.tolist()] if used[part]]
     shard_ids = base_parts["shard_id"].to_pylist()
     dropped_shards = {shard_ids[part] for part in touched}
@@ -122,10 +131,14 @@ def _really_changed(
     return doubtful[np.array(differs, bool)], fresh
 
 
-def _retried(parts: pa.Table, excluded: set[int]) -> NDArray[np.int64]:
-    """Return the parts whose reject was transient and that have tries left."""
-    wanted = pc.and_(pc.equal(parts["status"], "rejected"), pc.invert(parts["is_permanent"]))
-    wanted = pc.and_(wanted, pc.less(parts["attempt"], MAX_ATTEMPTS - 1))
+def _retried(parts: pa.Table, keys: Collection[str] | None, excluded: set[int]) -> NDArray[np.int64]:
+    """Return the rejected parts among `keys`; without, those whose reject was transient and that have tries left."""
+    wanted = pc.equal(parts["status"], "rejected")
+    if keys is None:
+        wanted = pc.and_(wanted, pc.invert(parts["is_permanent"]))
+        wanted = pc.and_(wanted, pc.less(parts["attempt"], MAX_ATTEMPTS - 1))
+    else:
+        wanted = pc.and_(wanted, pc.is_in(parts["source_key"], value_set=pa.array(sorted(keys), pa.string())))
     rows = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
     return np.array([row for row in rows if row not in excluded], np.int64)
 

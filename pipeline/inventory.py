@@ -66,12 +66,15 @@ class Inventory:
         rejected: REJECTED_SCHEMA, sorted by source_key: keys that the client cannot name, corrupt containers,
             members that are links.
         num_skipped_markers: zero-byte directory markers that were left out.
+        retry_keys: rejected sources that are to be tried again, whatever their reason and attempts; None: those whose
+            reject was transient and that have attempts left.
     """
 
     root: str
     sources: pa.Table
     rejected: pa.Table
     num_skipped_markers: int
+    retry_keys: frozenset[str] | None = None
 
 
 def take_inventory(

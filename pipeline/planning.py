@@ -65,7 +65,9 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
     recipe = target.recipe
     group_of = group_function(recipe.group_by, work.group_csv)
     in_shards = base.tables.parts.filter(pc.not_equal(base.tables.parts["generation"], SETTLED))
-    changes = compare(inventory.sources, in_shards, read_checked(target.store), hash_sources)
+    changes = compare(
+        inventory.sources, in_shards, read_checked(target.store), hash_sources, retry_keys=inventory.retry_keys
+    )
     if work.write:
         save_checked(target.store, changes.checked)
     settled_parts, settled_rejects = settle(inventory, recipe, group_of)
