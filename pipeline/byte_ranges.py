@@ -46,6 +46,8 @@ class RangedBytes:
         self._offset = offset
         self._num_bytes = num_bytes
         self._etag = etag
+        #: How many bytes were asked of the store until now, those asked for twice counted twice.
+        self.num_bytes_fetched = 0
 
     @property
     def num_bytes(self) -> int:
@@ -62,6 +64,7 @@ class RangedBytes:
         length = min(length, self._num_bytes - offset)
         if length <= 0:
             return b""
+        self.num_bytes_fetched += length
         with rejecting():
             return self._store.get_range(self._key, self._offset + offset, length, self._etag)
 

@@ -6,7 +6,7 @@ nothing behind. The order of rows is the order of the plan, so the same plan giv
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,6 +117,7 @@ class ShardMaker:
         self._task_columns = set(self._task.features().names)
         self._num_checked = 0
         self._outcomes: list[Outcome] = []
+        self._stats: Counter[str] = Counter()
         self._sources: deque[SourceRows] = deque()
         self._offers: dict[str, Any] = {}
         self._waiting: deque[_Waiting] = deque()
@@ -129,6 +130,10 @@ class ShardMaker:
     def rng(self, source_key: str, segment: int) -> ItemRng:
         """Return the randomness of one item."""
         return ItemRng(self._target.recipe.seed, self._target.recipe.task.name, source_key, segment)
+
+    def count(self, **numbers: int) -> None:
+        """Add to the receipt's stats what decoding has cost; it decides nothing."""
+        self._stats.update(numbers)
 
     def begin(self, part: Mapping[str, Any], sha256: str, num_bytes: int) -> SourceRows:
         """Begin a source whose bytes have been read."""
@@ -205,7 +210,7 @@ class ShardMaker:
             row_groups=(),
             outcomes=tuple(self._outcomes),
             versions=dict(self._target.versions),
-            stats=dict(stats),
+            stats={**self._stats, **stats},
         )
         if file is not None:
             receipt = self._put(file, receipt)

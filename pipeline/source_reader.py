@@ -79,6 +79,13 @@ class OpenSource:
             raise AssertionError("an open source has data, ranges or an error")
         return self._ranges
 
+    @property
+    def num_bytes_fetched(self) -> int:
+        """How many bytes were fetched of it until now."""
+        if self.data is not None:
+            return len(self.data)
+        return self._ranges.num_bytes_fetched if self._ranges is not None else 0
+
     def sha256(self) -> str:
         """Return the hexadecimal sha256 of the bytes, reading them piece by piece where they are not in memory.
 

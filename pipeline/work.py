@@ -264,6 +264,13 @@ def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
             maker.filter(of_source, verdict)
             asked.append(())
     clips = video.clips([request for requests in asked for request in requests])
+    for maker, _ in wanted:  # of the pass that they share
+        maker.count(
+            num_frames_decoded=video.counters.get("num_frames_decoded", 0),
+            num_frames_used=video.counters.get("num_frames_used", 0),
+            num_video_bytes=source.num_bytes,
+            num_video_bytes_fetched=source.num_bytes_fetched,
+        )
     sound: Waveform | None = None
     first = 0
     for (maker, _), of_source, requests in zip(wanted, rows, asked, strict=True):

@@ -19,6 +19,7 @@ from unlabeled.pipeline.config import RunSettings
 from unlabeled.pipeline.discover import find_task, task_names
 from unlabeled.pipeline.features import Feature, Features
 from unlabeled.pipeline.items import ClipRequest
+from unlabeled.pipeline.ledger import listed_receipts, read_receipts
 from unlabeled.pipeline.storage import StoreOptions
 
 from tests import media_files, samples
@@ -195,3 +196,13 @@ def test_alone_on_one_cpu_and_together_on_two_the_bytes_are_the_same(task: str, 
     together = files_of(place.store(out(place, task)))
     assert together == files_of(place.store(f"alone/{task}"))
     assert len(together) > 1
+
+
+def test_receipts_say_what_decoding_video_has_cost(place: Place, reports: object) -> None:
+    store = place.store(out(place, "video_frame_pairs"))
+    receipts = read_receipts(store, listed_receipts(store))
+    used = [receipt for receipt in receipts if receipt.num_rows]
+    assert used
+    for receipt in used:
+        assert 0 < receipt.stats["num_frames_used"] <= receipt.stats["num_frames_decoded"]
+        assert 0 < receipt.stats["num_video_bytes_fetched"] <= receipt.stats["num_video_bytes"]

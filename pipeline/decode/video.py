@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import Reject, RejectReason
 from ..items import Clip, ClipRequest, VideoInfo
-from ..resample import crop_resize
+from ..resample import Box, crop_resize
 from .audio import OpenSound, check_complete, open_soundtrack
 from .bytes_source import ByteSource
 from .completeness import Completeness
@@ -72,12 +72,17 @@ class OpenVideo:
                 wanted.setdefault(target_us, []).append((answer, place))
         to_rgb = ToRgb(*self._stored_size_px)
         shown: TimedFrame | None = None
+        crops: dict[tuple[Box, int, int], NDArray[np.uint8]] = {}
         for target_us, timed in self._timeline.frames_at(sorted(wanted)):
             if timed is not shown:
                 shown, pixels = timed, self._upright(timed, to_rgb)
                 self.counters.num_frames_used += 1
+                crops.clear()
             for answer, place in wanted[target_us]:
-                answer.put(place, pixels, self._timeline.us(timed.stamp), timed.frame.pict_type)
+                view = answer.request.crop_box, answer.request.width_px, answer.request.height_px
+                if view not in crops:  # several tasks, or several clips of one, often look at the same
+                    crops[view] = crop_resize(pixels, *view)
+                answer.put(place, crops[view], self._timeline.us(timed.stamp), timed.frame.pict_type)
         return [answer.clip() for answer in answers]
 
     def sound(self) -> OpenSound:
@@ -151,9 +156,8 @@ class _Answer:
         self._pts_us = np.empty(num_targets, np.int64)
         self._pict_types = np.empty(num_targets, np.int8)
 
-    def put(self, place: int, pixels: NDArray[np.uint8], pts_us: int, pict_type: int) -> None:
-        request = self.request
-        self._frames[place] = crop_resize(pixels, request.crop_box, request.width_px, request.height_px)
+    def put(self, place: int, crop: NDArray[np.uint8], pts_us: int, pict_type: int) -> None:
+        self._frames[place] = crop
         self._pts_us[place] = pts_us
         self._pict_types[place] = pict_type
 
