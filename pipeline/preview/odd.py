@@ -54,9 +54,9 @@ def choose(features: Features, sample: Sample, num_examples: int) -> list[Pick]:
     for index, reason in _odd_ones(features, sample):
         reasons[index].append(reason)
     odd = list(reasons)[: max(1, num_examples // 2)]
-    ordinary = [index for index in _ordinary(sample) if index not in reasons]
-    picked = [*odd, *ordinary][:num_examples]
-    return [Pick(sample.rows[index], tuple(reasons.get(index, ()))) for index in picked]
+    ordinary = [index for index in _ordinary(sample) if index not in odd]
+    picks = [Pick(sample.rows[index], tuple(reasons[index])) for index in odd]
+    return [*picks, *(Pick(sample.rows[index], ()) for index in ordinary)][:num_examples]
 
 
 def low_cardinality(features: Features, rows: Sequence[Row]) -> dict[str, Counter[str]]:

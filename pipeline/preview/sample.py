@@ -19,10 +19,10 @@ from ..storage import Store
 from .markup import bytes_text
 
 #: At most this much is read of shards, however large the dataset is.
-MAX_ROW_GROUPS = 8
+MAX_ROW_GROUPS = 16
 MAX_NUM_BYTES = 64 * 2**20
 #: Labels are counted in this many row groups, where reading the labels' column alone is cheap.
-MAX_LABEL_ROW_GROUPS = 32
+MAX_LABEL_ROW_GROUPS = 64
 
 Row = Mapping[str, Any]
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from unlabeled.pipeline import discover
+from unlabeled.pipeline.decode.fence import Fence
+from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.encode import encode_values
 from unlabeled.pipeline.features import ENVELOPE, Features, with_envelope
 from unlabeled.pipeline.rng import ItemRng
+from unlabeled.pipeline.storage import Store
 from unlabeled.pipeline.task import PartneredTask, PretextTask
+from unlabeled.pipeline.work import Tools
 
 from tests import samples
+from tests.small_datasets import fill, jpeg, make, target
 
 _VOID = {"img", "meta"}
 
@@ -23,6 +30,26 @@ def build(name: str) -> PretextTask[Any]:
     task = discover.make_task(discover.find_task(name), {})
     items = lambda: (samples.item_for(task, _rng(name, seed), seed) for seed in range(4))  # noqa: E731
     return task.with_assets(task.make_assets(items))
+
+
+def make_dataset(folder: Path, files: Mapping[str, bytes]) -> Store:
+    """Return a dataset of the turns of `files`, made in this process; pictures under 32 px are filtered."""
+    of = target(folder / "dataset", discover.make_task(discover.find_task("image_rotation"), {"side_px": 32}))
+    inputs = Store.open(str(fill(folder / "in", files)))
+    (folder / "spool").mkdir()
+    with Fence(Limits(), DecodeOptions()) as fence, ThreadPoolExecutor(1) as pool:
+        make(of, inputs, Tools(fence, folder / "spool", pool))
+    return of.store
+
+
+#: Keys that must never be markup, a picture too small and a file that is none.
+FILES = {
+    **{f"{number}.jpg": jpeg(number, 48, 40) for number in range(12)},
+    "a<script>alert(1)</script>.jpg": jpeg(90, 64, 64),
+    '"><img src=x onerror=alert(1)>.jpg': jpeg(91, 64, 64),
+    "<b>small.jpg": jpeg(92, 16, 16),
+    "<i>broken.jpg": b"this is no picture",
+}
 
 
 def features_of(task: PretextTask[Any]) -> Features:
