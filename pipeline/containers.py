@@ -67,7 +67,8 @@ def index_container(store: Store, info: ObjectInfo, column: str | None, cache: S
     Args:
         store: where the object is.
         info: the object as listed.
-        column: the Parquet column with the media, such as `image` or `image.bytes`; None: the only one.
+        column: the Parquet column with the media, such as `image`, `image.bytes` or `text`; None: the only one of
+            bytes.
         cache: where indices are kept from run to run, by key, etag and size; None keeps nothing.
 
     Raises:
@@ -127,7 +128,7 @@ def index_parquet(source: RangedBytes, column: str | None, name: str) -> pa.Tabl
         footer = pq.read_metadata(pa.PythonFile(SparseFile(source), mode="r"))
     except (pa.ArrowInvalid, OSError) as error:
         raise Reject(RejectReason.CORRUPT, f"parquet: {error}", stage=Stage.LIST) from error
-    path = _media_column(_byte_columns(footer.schema), column, name)
+    path = _media_column(_byte_columns(footer.schema, with_text=column is not None), column, name)
     if path is None:
         return None
     place = [footer.schema.column(i).path for i in range(len(footer.schema))].index(path)
@@ -219,15 +220,19 @@ def _runs(members: Iterable[_Member]) -> list[str]:
     return [str(run) for run, _ in states]
 
 
-def _byte_columns(schema: pq.ParquetSchema) -> list[str]:
-    """Return the paths of columns that may hold media: binary ones, and `x.bytes` that has an `x.path` beside it."""
+def _byte_columns(schema: pq.ParquetSchema, *, with_text: bool) -> list[str]:
+    """Return the paths of columns that may hold media: binary ones, and `x.bytes` that has an `x.path` beside it.
+
+    Columns of text count where one was named: most tables have some that are no media.
+    """
+    types = ("NONE", "STRING") if with_text else ("NONE",)
     columns = [schema.column(number) for number in range(len(schema))]
     paths = {column.path for column in columns}
     return [
         column.path
         for column in columns
         if column.physical_type == "BYTE_ARRAY"
-        and column.logical_type.type == "NONE"
+        and column.logical_type.type in types
         and column.max_repetition_level == 0
         and ("." not in column.path or column.path.removesuffix(".bytes") + ".path" in paths)
     ]

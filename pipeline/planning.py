@@ -80,7 +80,7 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
     shards = Shards.concat([*replanned, fresh])
     num_partners = target.task.num_partners
     if num_partners:
-        shards = with_context(shards, num_partners, _lenders(shards, in_shards, changes))
+        shards = with_context(shards, num_partners, _lenders(shards, in_shards, changes, inventory.sources))
     shards = with_ids(shards, recipe, assets)
     shards = _without_stale_receipts(target.store, shards, recipe, assets, hash_sources)
     kept = drop_parts(in_shards, [*changes.replanned, *emptied], changes.removed_keys)
@@ -182,8 +182,11 @@ def _replanned(changes: Changes, base: Tables, group_of: GroupOf) -> tuple[list[
     return planned, emptied
 
 
-def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes) -> pa.Table:
-    """Return all parts that may be read as context, with their split: planned ones, then those of the base."""
+def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes, listed: pa.Table) -> pa.Table:
+    """Return all parts that may be read as context, with their split: planned ones, then those of the base.
+
+    The base's are read where and as what they are listed now: the same content may stand there with another etag.
+    """
     names = [field.name for field in PART_FIELDS]
     splits = shards.shards["split"].take(shards.parts["shard_index"])
     planned = shards.parts.select(names).append_column("split", splits)
@@ -192,6 +195,10 @@ def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes) -> pa.Table:
     used = used.filter(pc.invert(pc.is_in(used["source_key"], value_set=gone)))
     used = used.append_column("is_context", pa.array([True] * used.num_rows, pa.bool_()))
     used = used.filter(pc.invert(pc.is_in(used["shard_id"], value_set=pa.array(list(changes.replanned), pa.string()))))
+    place = pc.index_in(used["source_key"], value_set=listed["source_key"])
+    for name in set(listed.column_names) & set(names):
+        column = listed[name].take(place).cast(used.schema.field(name).type)
+        used = used.set_column(used.schema.get_field_index(name), used.schema.field(name), column)
     return pa.concat_tables([planned, used.select([*names, "split"])])
 
 

@@ -270,6 +270,8 @@ def _column_cells(ranges: RangedBytes, row_group: int, column: str, numbers: Seq
         cells = batch.column(0)
         if pa.types.is_struct(cells.type):
             cells = pc.struct_field(cells, 0)  # null where the struct is
+        if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+            cells = cells.cast(pa.large_binary())  # UTF-8
         while wanted and wanted[0] < position + batch.num_rows:
             yield cells[wanted.popleft() - position].as_py()
         position += batch.num_rows

@@ -180,6 +180,14 @@ def test_a_column_can_be_named(tmp_path: Path, column: str) -> None:
     assert index["run"][0].as_py() == ("0/jpg" if column == "jpg" else "0/image.bytes")
 
 
+def test_a_column_of_text_is_one_where_it_is_named(tmp_path: Path) -> None:
+    source = parquet_source(tmp_path, pa.table({"text": ["a", "b"], "jpg": [b"x", b"y"]}))
+    named, only = index_parquet(source, "text", "p"), index_parquet(source, None, "p")
+    assert named is not None
+    assert only is not None
+    assert (named["run"][0].as_py(), only["run"][0].as_py()) == ("0/text", "0/jpg")
+
+
 def test_an_ambiguous_or_missing_column_is_named(tmp_path: Path) -> None:
     source = parquet_source(tmp_path, pa.table({"jpg": [b"x"], "image": images(1)}))
     with pytest.raises(ConfigError, match=r"several columns of bytes: jpg, image\.bytes"):

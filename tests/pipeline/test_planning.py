@@ -237,6 +237,17 @@ def test_context_comes_from_the_whole_dataset(tmp_path: Path) -> None:
     assert parts["source_key"].to_pylist()[-1] == "new"
 
 
+def test_context_is_read_as_it_is_listed_now(tmp_path: Path) -> None:
+    of = target(tmp_path, Neighbours(num_negatives=3), val_fraction=0)
+    base = step(of, NO_BASE, inventory(CONTENTS))
+    now = {key: f"{etag}/2" for key, etag in CONTENTS.items()} | {"new": "photo"}
+    draft = draft_plan(planning(of, inventory(now)), base)
+    assert draft is not None
+    context = [row for row in draft.shards.parts.to_pylist() if row["is_context"]]
+    assert len(context) == 3
+    assert {row["source_key"]: row["etag"] for row in context}.items() <= now.items()
+
+
 def test_what_is_gone_or_unusable_lends_nothing(tmp_path: Path) -> None:
     of = target(tmp_path, Neighbours(num_negatives=5), val_fraction=0)
     contents = {"1": "photo1", "2": "broken", "3": "small", "4": "photo4"}

@@ -55,6 +55,25 @@ def test_every_kind_of_source_comes_in_the_order_of_the_plan(store: Store) -> No
         assert all(source.num_bytes == len(expected[source.source_key]) for source in sources)
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_column_of_text_is_read_as_utf_8(store: Store, kind: pa.DataType) -> None:
+    texts = ["Grüße", "plain", None, "", "λόγος\n\n"]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.array(texts, kind), "other": texts}), sink)
+    store.put("t.parquet", sink.getvalue())
+    rows = take_inventory(store.uri, getattr(store, "options", None), column="text").sources
+    found = [source.data if source.error is None else source.error.reason for source in read(store, rows)]
+    assert found == ["Grüße".encode(), b"plain", RejectReason.EMPTY, RejectReason.EMPTY, "λόγος\n\n".encode()]
+
+
+def test_what_was_fetched_is_counted(store: Store) -> None:
+    (source,) = read(store, filled(store, {"a": bytes(5000)}), ranged_above_bytes=1000)
+    assert source.num_bytes_fetched == 0
+    source.ranged().read(100, 300)
+    source.ranged().read(4900, 300)
+    assert source.num_bytes_fetched == 400
+
+
 def test_a_subset_of_a_run_and_of_a_row_group_can_be_read(store: Store) -> None:
     members = {f"{number:03}": os.urandom(100) for number in range(20)}
     cells = [bytes([number]) * 50 for number in range(100)]
