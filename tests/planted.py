@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from unlabeled.pipeline import discover
-from unlabeled.pipeline.config import Recipe, TaskRecipe
+from unlabeled.pipeline.config import Recipe, RejectLimits, RunSettings, TaskRecipe
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.ledger import with_digest
 from unlabeled.pipeline.manifest import (
@@ -65,7 +65,7 @@ def videos(folder: Path) -> Path:
     )
 
 
-def build(task_name: str, sources: Path, output: Path, **settings: Any) -> Store:
+def build(task_name: str, sources: Path, output: Path, *, max_rejects: int = 20, **settings: Any) -> Store:
     """Make a dataset of a built-in task in this process and return its store."""
     task_class = discover.find_task(task_name)
     task = discover.make_task(task_class, settings)
@@ -81,7 +81,9 @@ def build(task_name: str, sources: Path, output: Path, **settings: Any) -> Store
     store = Store.open(str(output))
     with Fence(recipe.limits, recipe.decode) as fence, ThreadPoolExecutor(1) as closing:
         tools = Tools(fence, output.parent, closing)
-        small_datasets.make(Target(store, recipe, task, {}), Store.open(str(sources)), tools)
+        target = Target(store, recipe, task, {})
+        run = RunSettings(rejects=RejectLimits(max_rejects_min=max_rejects))
+        small_datasets.make(target, Store.open(str(sources)), tools, run=run)
     return store
 
 
