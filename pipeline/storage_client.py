@@ -28,7 +28,7 @@ Client: TypeAlias = "S3Store | GCSStore | AzureStore"
 
 
 class ShortBody(OSError):
-    """A body ended before the length that its header announced."""
+    """A body ended before the length that its header announced, or is not what its checksum announced."""
 
 
 class RangeNotSatisfiable(StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -75,6 +76,41 @@ def test_a_body_cut_short_is_fetched_to_its_end() -> None:
 def test_a_body_that_stays_short_is_an_error() -> None:
     with scripted_server([Answer(200, b"12345", num_missing_bytes=5)]) as server, pytest.raises(StoreError):
         store_at(server).get("k")
+
+
+def md5_etag(data: bytes) -> dict[str, str]:
+    return {"ETag": f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'}
+
+
+@pytest.mark.parametrize("read", ["get", "get_if"])
+def test_a_flipped_bit_on_the_way_is_noticed_and_fetched_again(read: str) -> None:
+    flipped, whole = (Answer(200, body, md5_etag(b"12345")) for body in (b"12355", b"12345"))
+    with scripted_server([flipped, whole]) as server:
+        store = store_at(server)
+        assert (store.get("k") if read == "get" else store.get_if("k", "", -1)) == b"12345"
+        assert len(server.requests) == 2
+
+
+def test_bodies_that_differ_every_time_are_an_error() -> None:
+    answers = [Answer(200, b"1234%d" % number, md5_etag(b"12345")) for number in range(10) if number != 5]
+    with scripted_server(answers) as server, pytest.raises(StoreError, match="MD5"):
+        store_at(server).get("k")
+
+
+def test_an_etag_that_only_looks_like_an_md5_costs_one_request_in_all() -> None:
+    with scripted_server([Answer(200, b"12345", md5_etag(b"encrypted"))]) as server:
+        store = store_at(server)
+        assert [store.get("k") for _ in range(3)] == [b"12345"] * 3
+        assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "etag", ['"abc"', '"d41d8cd98f00b204e9800998ecf8427e-2"', 'W/"d41d8cd98f00b204e9800998ecf8427e"']
+)
+def test_other_etags_are_not_compared(etag: str) -> None:
+    with scripted_server([Answer(200, b"12345", {"ETag": etag})]) as server:
+        assert store_at(server).get("k") == b"12345"
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("operation", ["get", "create", "list"])
