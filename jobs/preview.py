@@ -43,7 +43,7 @@ def preview(
 ) -> PreviewReport:
     """Write the page of one version, the newest unless `version` is given, replacing the file `out`.
 
-    The page is deterministic; of shards at most 16 row groups or 64 MB are read, and the labels of 64.
+    The page is deterministic; of shards at most 16 row groups or 64 MB are read, and the labels of 32.
 
     Raises:
         ConfigError: `out` is no place for a file, or `num_examples` is less than 1.

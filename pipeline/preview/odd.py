@@ -15,7 +15,7 @@ from ..encode import decode_flac
 from ..features import Feature, Features
 from . import pictures
 from .markup import shorten
-from .sample import Row, Sample, leaves, size, size_text
+from .sample import Row, Sample, label_of, leaves, size, size_text
 
 #: Pictures and sounds of this many rows are looked into; more would make the page slow to write.
 _MAX_DECODED = 240
@@ -93,13 +93,9 @@ def _rare_labels(sample: Sample) -> Iterator[tuple[int, str]]:
     if number >= _RARE_OF_FAIR * sample.num_label_rows / len(sample.labels):
         return
     for index, row in enumerate(sample.rows):
-        if _label(row) == label:
+        if label_of(row) == label:
             yield index, f"rarest label: {number:,} of {sample.num_label_rows:,}"
             return
-
-
-def _label(row: Row) -> Any:
-    return row.get("label_name", row.get("label"))
 
 
 def _extremes(rows: Sequence[Row], measure: _Measure) -> Iterator[tuple[int, str]]:
@@ -159,7 +155,7 @@ def _ordinary(sample: Sample) -> Iterator[int]:
     seen: Counter[tuple[Any, Any]] = Counter()
     queues: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for index, row in enumerate(sample.rows):
-        label = _label(row) if len(sample.labels) <= sample.num_label_rows / 4 else None
+        label = label_of(row) if len(sample.labels) <= sample.num_label_rows / 4 else None
         source = (label, row.get("source_key"))
         queues[label].append((seen[source], index))
         seen[source] += 1

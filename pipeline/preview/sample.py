@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ..errors import CorruptData
 from ..features import Feature, Features
 from ..manifest import Manifest, Tables
-from ..rng import keyed_generator
+from ..rng import keyed_generator, sha256_hex
 from ..storage import Store
 from .markup import bytes_text
 
@@ -22,7 +22,9 @@ from .markup import bytes_text
 MAX_ROW_GROUPS = 16
 MAX_NUM_BYTES = 64 * 2**20
 #: Labels are counted in this many row groups, where reading the labels' column alone is cheap.
-MAX_LABEL_ROW_GROUPS = 64
+MAX_LABEL_ROW_GROUPS = 32
+#: What Parquet's reader asks for at a file's end.
+_TAIL_BYTES = 64 * 2**10
 
 Row = Mapping[str, Any]
 
@@ -60,8 +62,22 @@ def read_sample(store: Store, manifest: Manifest, tables: Tables, *, max_num_byt
         rows += _read(store, group, None)
         num_bytes += group["num_bytes"]
         num_row_groups += 1
-    labels = list(_labels(store, manifest.typed_features(), order[:MAX_LABEL_ROW_GROUPS]))
-    return Sample(tuple(rows), num_row_groups, Counter(labels), len(labels))
+    labels = _labels(rows)
+    column = "label_name" if "label_name" in manifest.typed_features() else "label"
+    if labels:
+        for group in order[num_row_groups:MAX_LABEL_ROW_GROUPS]:
+            labels += _labels(_read(store, group, [column]))
+    return Sample(tuple(rows), num_row_groups, labels, labels.total())
+
+
+def label_of(row: Row) -> Any:
+    """Return the name of a row's class, else its label, else None."""
+    return row.get("label_name", row.get("label"))
+
+
+def _labels(rows: Sequence[Row]) -> Counter[Any]:
+    labels = (label_of(row) for row in rows)
+    return Counter(label for label in labels if label is not None and not isinstance(label, list))
 
 
 def size(features: Features, row: Row) -> int:
@@ -93,14 +109,12 @@ def leaves(feature: Feature, cell: Any) -> list[Any]:
 
 def _keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]]:
     """Row groups in keyed order: one of every shard before the second of any, the splits taking turns."""
-    shards = {
-        (row["generation"], row["ordinal"]): row
-        for row in tables.shards.select(["generation", "ordinal", "file", "split"]).to_pylist()
-    }
-    groups = [
-        {**row, **{name: shards[row["generation"], row["ordinal"]][name] for name in ("file", "split")}}
-        for row in tables.row_groups.to_pylist()
-    ]
+    shards = {(row["generation"], row["ordinal"]): row for row in tables.shards.to_pylist()}
+    groups = []
+    for row in tables.row_groups.to_pylist():
+        shard = shards[row["generation"], row["ordinal"]]
+        of_shard = {name: shard[name] for name in ("file", "split", "footer_sha256", "footer_num_bytes")}
+        groups.append({**row, **of_shard, "file_num_bytes": shard["num_bytes"]})
     keyed = keyed_generator("preview", manifest.fingerprint).permutation(len(groups)).tolist()
     turns: Counter[str] = Counter()
     places = []
@@ -117,37 +131,38 @@ def _keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]
 
 
 def _read(store: Store, group: Mapping[str, Any], columns: Sequence[str] | None) -> list[Row]:
-    key = group["file"]
-    path = store.local_path(key)
-    source = str(path) if path else pa.PythonFile(_StoreFile(store, key), mode="r")
-    if path and not path.exists():
-        # Lets the store say it in its own words.
-        store.head(key)
+    """Return a row group's rows: footer and, for all columns, the whole group in one ranged request each."""
+    source = _RangedFile(store, group["file"], group["file_num_bytes"])
+    tail_num_bytes = min(group["file_num_bytes"], max(group["footer_num_bytes"], _TAIL_BYTES))
+    footer = source.fetch(group["file_num_bytes"] - tail_num_bytes, tail_num_bytes)[-group["footer_num_bytes"] :]
+    name = f"{store.describe(group['file'])}: row group {group['row_group']}"
+    if sha256_hex(footer) != group["footer_sha256"]:
+        raise CorruptData(f"{name}: the file's footer does not match its checksum; the file is damaged.")
+    if columns is None:
+        source.fetch(group["offset_bytes"], group["num_bytes"])
     try:
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.PythonFile(source, mode="r"), page_checksum_verification=True) as file:
             rows: list[Row] = file.read_row_group(group["row_group"], columns=columns).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise CorruptData(f"{store.describe(key)}: row group {group['row_group']}: {error}") from error
+        raise CorruptData(f"{name}: {error}") from error
     return rows
 
 
-def _labels(store: Store, features: Features, groups: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-    column = "label_name" if "label_name" in features else "label"
-    if column not in features or features[column].shape:
-        return
-    for group in groups:
-        yield from (row[column] for row in _read(store, group, [column]) if row[column] is not None)
+class _RangedFile(io.RawIOBase):
+    """An object as a seekable file: what was fetched is kept, anything else is a ranged request a read."""
 
-
-class _StoreFile(io.RawIOBase):
-    """An object as a seekable file: each read is one ranged request."""
-
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Store, key: str, num_bytes: int) -> None:
         super().__init__()
         self._store = store
         self._key = key
-        self._num_bytes = store.head(key).num_bytes
+        self._num_bytes = num_bytes
         self._position = 0
+        self._blocks: list[tuple[int, bytes]] = []
+
+    def fetch(self, start: int, length: int) -> bytes:
+        data = self._store.get_range(self._key, start, length)
+        self._blocks.append((start, data))
+        return data
 
     def readable(self) -> bool:
         return True
@@ -166,6 +181,12 @@ class _StoreFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self._num_bytes - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        data = self._store.get_range(self._key, self._position, wanted) if wanted else b""
+        data = self._at(self._position, wanted) if wanted else b""
         self._position += len(data)
         return data
+
+    def _at(self, start: int, length: int) -> bytes:
+        for begin, block in self._blocks:
+            if begin <= start and start + length <= begin + len(block):
+                return block[start - begin : start - begin + length]
+        return self._store.get_range(self._key, start, length)

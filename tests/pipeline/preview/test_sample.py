@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unlabeled.pipeline.errors import CorruptData, NotFound
 from unlabeled.pipeline.features import Features, image, value, with_envelope
 from unlabeled.pipeline.manifest import files_of, load_tables, require_manifest
-from unlabeled.pipeline.preview.sample import Sample, leaves, read_sample, size, size_text
+from unlabeled.pipeline.preview.sample import Sample, label_of, leaves, read_sample, size, size_text
 from unlabeled.pipeline.storage import Store
 
 from tests.pipeline.preview.shown import FILES, make_dataset
@@ -59,10 +60,44 @@ def test_a_missing_file_is_named(store: Store) -> None:
         sample_of(store)
 
 
-def test_a_remote_store_is_read_by_ranges(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_footer_is_found(store: Store) -> None:
+    path = store.local_path(files_of(load_tables(store, require_manifest(store), "shards"))[0])
+    assert path is not None
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 0xFF
+    path.chmod(0o644)
+    path.write_bytes(data)
+    with pytest.raises(CorruptData, match="footer"):
+        sample_of(store)
+
+
+def test_a_row_group_is_read_in_two_requests(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranged = type(store).get_range
+    keys: list[str] = []
+
+    def get_range(self: Store, key: str, start: int, length: int, etag: str = "") -> bytes:
+        keys.append(key)
+        return ranged(self, key, start, length, etag)
+
+    monkeypatch.setattr(type(store), "get_range", get_range)
+    sample = sample_of(store)
+    assert len(keys) == 2 * sample.num_row_groups
+
+
+@pytest.mark.s3
+def test_a_dataset_in_a_bucket_gives_the_same_sample(store: Store, s3: Any) -> None:
     local = sample_of(store)
-    monkeypatch.setattr(type(store), "local_path", lambda self, key: None)
-    assert sample_of(store) == local
+    remote = Store.open(f"{s3.uri}/dataset", s3.options)
+    for page in store.list():
+        for info in page:
+            remote.put(info.key, store.get(info.key))
+    assert sample_of(remote) == local
+
+
+def test_the_label_of_a_row_is_its_name_where_it_has_one() -> None:
+    assert label_of({"label": 1, "label_name": "dog"}) == "dog"
+    assert label_of({"label": 0.5}) == 0.5
+    assert label_of({}) is None
 
 
 def test_size_is_that_of_the_media_else_tokens_else_text() -> None:
