@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -211,3 +213,39 @@ def _error_class(error: Exception, status: str) -> type[StoreError]:
     if status == "416":
         return RangeNotSatisfiable
     return StoreError
+
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass
+class Etags:
+    """What is known of a store's etags: false once one that looks like an MD5 has turned out to be none."""
+
+    are_md5: bool
+
+
+class Md5Check:
+    """Compares the bodies of one object with its etag, where that is the MD5 of the content (S3, one part, no KMS).
+
+    A body that differs is fetched again. The same bytes twice mean that the etag is no MD5 after all; two different
+    bodies mean that something on the way changes them.
+    """
+
+    def __init__(self, etags: Etags) -> None:
+        self._etags = etags
+        self._seen: set[str] = set()
+
+    def __call__(self, body: bytes, etag: str) -> bytes:
+        """Return the body. Raises ShortBody where it is to be fetched again."""
+        announced = _MD5.fullmatch(etag) if self._etags.are_md5 else None
+        if announced is None:
+            return body
+        found = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if found == announced[1]:
+            return body
+        if found in self._seen:
+            self._etags.are_md5 = False
+            return body
+        self._seen.add(found)
+        raise ShortBody(f"the MD5 of the {len(body)} bytes that came is {found}, the etag says {announced[1]}")

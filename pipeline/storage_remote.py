@@ -6,9 +6,7 @@ with a conflict is tried again, and a body is compared with the length that was 
 
 from __future__ import annotations
 
-import hashlib
 import random
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,8 @@ from .storage import (
 from .storage_client import (
     CLIENT_ERRORS,
     Client,
+    Etags,
+    Md5Check,
     RangeNotSatisfiable,
     ShortBody,
     is_worth_another_try,
@@ -123,7 +123,7 @@ class RemoteStore(Store):
 
     def get_with_info(self, key: str) -> tuple[bytes, ObjectInfo]:
         """See `Store.get_with_info`."""
-        check = _Md5Check(self._etags)
+        check = Md5Check(self._etags)
 
         def read(client: Client, path: str) -> tuple[bytes, ObjectInfo]:
             reply = client.get(path)
@@ -134,7 +134,7 @@ class RemoteStore(Store):
 
     def get_if(self, key: str, etag: str, num_bytes: int = -1) -> bytes:
         """See `Store.get_if`: the body of an object that has changed is not fetched."""
-        check = _Md5Check(self._etags)
+        check = Md5Check(self._etags)
 
         def read(client: Client, path: str) -> bytes:
             reply = client.get(path)
@@ -204,8 +204,8 @@ class RemoteStore(Store):
         abort_upload(self._requests, full_key, pending.upload_id)
 
     @cached_property
-    def _etags(self) -> _Etags:
-        return _Etags(are_md5=self.scheme == "s3")
+    def _etags(self) -> Etags:
+        return Etags(are_md5=self.scheme == "s3")
 
     @cached_property
     def _requests(self) -> S3Requests:
@@ -289,39 +289,3 @@ def _whole(body: bytes, num_bytes: int) -> bytes:
     if len(body) != num_bytes:
         raise ShortBody(f"{len(body)} of {num_bytes} bytes came")
     return body
-
-
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-
-
-@dataclass
-class _Etags:
-    """What is known of a store's etags: false once one that looks like an MD5 has turned out to be none."""
-
-    are_md5: bool
-
-
-class _Md5Check:
-    """Compares the bodies of one object with its etag, where that is the MD5 of the content (S3, one part, no KMS).
-
-    A body that differs is fetched again. The same bytes twice mean that the etag is no MD5 after all; two different
-    bodies mean that something on the way changes them.
-    """
-
-    def __init__(self, etags: _Etags) -> None:
-        self._etags = etags
-        self._seen: set[str] = set()
-
-    def __call__(self, body: bytes, etag: str) -> bytes:
-        """Return the body. Raises ShortBody where it is to be fetched again."""
-        announced = _MD5.fullmatch(etag) if self._etags.are_md5 else None
-        if announced is None:
-            return body
-        found = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        if found == announced[1]:
-            return body
-        if found in self._seen:
-            self._etags.are_md5 = False
-            return body
-        self._seen.add(found)
-        raise ShortBody(f"the MD5 of the {len(body)} bytes that came is {found}, the etag says {announced[1]}")
