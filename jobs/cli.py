@@ -323,7 +323,7 @@ def demo(
 ) -> None:
     """From media to a dataset in a minute: render photographs (or take yours), materialize, say where to look."""
     from .demo_media import render_folder
-    from .output import ShownProgress, console
+    from .output import ShownProgress, console, program_name
     from .planned import print_reports
 
     out = console()
@@ -343,6 +343,7 @@ def demo(
     dataset = reports[0].dataset
     out.print(f"  load     datasets.load_dataset({dataset!r})", markup=False)
     out.print(f"  card     {dataset}/README.md", markup=False)
+    out.print(f"  page     {program_name()} preview {dataset} --out page.html", markup=False)
     out.print("\nRun it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
 
 
