@@ -219,6 +219,9 @@ def verify(
     task: Annotated[
         str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
     ] = None,
+    decoder: Annotated[
+        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
+    ] = None,
     version: Version = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -227,7 +230,7 @@ def verify(
     from .output import print_json, print_pairs
     from .verify import failure, verify_dataset
 
-    report = verify_dataset(dataset, version=version, rederive_fraction=rederive, task=task)
+    report = verify_dataset(dataset, version=version, rederive_fraction=rederive, task=task, decoders=decoder or ())
     if as_json:
         print_json(report.model_dump(mode="json"))
     error = failure(report)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from ..pipeline import discover
-from ..pipeline.decode.fence import Fence
+from ..pipeline.decode.decoder_file import read_decoder
 from ..pipeline.errors import CheckFailed, ConfigError, CorruptData
 from ..pipeline.manifest import require_manifest
 from ..pipeline.materialize import with_assets
@@ -51,6 +54,7 @@ def verify_dataset(
     version: int | None = None,
     rederive_fraction: float = 0.0,
     task: str | None = None,
+    decoders: Sequence[str] = (),
     digests: bool = True,
     store_options: StoreOptions | None = None,
 ) -> VerifyReport:
@@ -61,6 +65,7 @@ def verify_dataset(
         version: number of the version; the newest by default.
         rederive_fraction: share of the sources, chosen by key, that are read and decoded again.
         task: file or `module:Class` of the task where it is not built in.
+        decoders: files of decoders that the dataset was made with.
         digests: False looks at the content of files whose digests are known to differ.
         store_options: explicit credentials and endpoint; otherwise the environment's.
 
@@ -82,8 +87,11 @@ def verify_dataset(
         recipe = manifest.recipe
         task_class = discover.find_task(task or manifest.task)
         made = discover.make_task(task_class, recipe.task.settings)
-        target = with_assets(Target(store, recipe, made, codec_versions()), manifest.assets)
-        with Fence(recipe.limits, recipe.decode) as fence:
+        files = tuple(read_decoder(Path(path)) for path in decoders)
+        if len(files) != len(recipe.decoders):
+            raise ConfigError(f"`--decoder`: {store.uri} was made with {len(recipe.decoders)}, found {len(files)}.")
+        target = with_assets(Target(store, recipe, made, codec_versions(), files), manifest.assets)
+        with target.fence() as fence:
             opinion = SecondOpinion(target.task, Store.open(manifest.input_uri, store_options), fence)
             done = rederive(store, manifest, opinion, findings, fraction=rederive_fraction, digests=digests)
     return _report(store.uri, manifest.version, findings, done)

@@ -25,6 +25,9 @@ from ..transforms import quarter_turn
 
 CLASSES = ("0", "90", "180", "270")
 
+#: Turns whose pictures differ by less, in levels of 255, cannot be told apart after coding.
+TIE_LEVELS = 0.05
+
 
 @dataclass(frozen=True)
 class ImageRotation(PretextTask[Image]):
@@ -89,10 +92,15 @@ class ImageRotation(PretextTask[Image]):
         return (4 if self.turns == "all" else 1) * (700 + int(0.7 * self.side_px**2))
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
-        """Return the turn whose picture is nearest to the stored one, by mean absolute difference."""
+        """Return the turn whose picture is nearest to the stored one, by mean absolute difference.
+
+        Where turns look alike (a picture of one colour), the stored label stands if none is nearer by `TIE_LEVELS`.
+        """
         crop_box = tuple(row["crop_box"])
         upright = item.crop(crop_box, self.side_px, self.side_px).astype(np.int16)
         stored = row["image"].astype(np.int16)
         back = [np.abs(np.rot90(stored, -turns) - upright).mean() for turns in range(len(CLASSES))]
-        label = int(np.argmin(back))
+        nearest, stored_label = int(np.argmin(back)), int(row["label"])
+        is_tie = stored_label in range(len(CLASSES)) and back[stored_label] <= back[nearest] + TIE_LEVELS
+        label = stored_label if is_tie else nearest
         return {"label": label, "angle_deg": 90 * label}
