@@ -14,7 +14,7 @@ TASK ?= image_rotation
 UNLABELED_MEDIA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-chaos test-slow test-real lint bench env dev-env train-env lock clean
+.PHONY: help demo test test-s3 test-chaos test-slow test-real fuzz lint bench env dev-env train-env lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ test-slow: $(VENV)/.installed-dev  ## what takes more than half a minute
 
 test-real: $(VENV)/.installed-dev  ## real media from the folder UNLABELED_MEDIA
 	UNLABELED_MEDIA="$(UNLABELED_MEDIA)" $(BIN)/pytest -m real_media
+
+fuzz: $(VENV)/.installed-dev  ## five minutes of damaged bytes for every decoder and parser; SEED starts elsewhere
+	UNLABELED_FUZZ_SECONDS=300 UNLABELED_FUZZ_SEED=$(or $(SEED),0) $(BIN)/pytest tests/test_fuzz.py
 
 lint: $(VENV)/.installed-dev .links/unlabeled  ## ruff, mypy --strict, one-way imports
 	$(BIN)/ruff check .
