@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -49,9 +50,17 @@ def test_messages_arrive_as_they_were_sent(message: dict[str, object]) -> None:
 def test_a_message_may_arrive_in_pieces(pair: tuple[Channel, Channel]) -> None:
     channel, theirs = pair
     body = b'{"a":1}'
-    for piece in (struct.pack("<I", len(body))[:2], struct.pack("<I", len(body))[2:] + body[:3], body[3:]):
-        threading.Timer(0.02, write, (theirs, piece)).start()
+    pieces = (struct.pack("<I", len(body))[:2], struct.pack("<I", len(body))[2:] + body[:3], body[3:])
+
+    def write_slowly() -> None:
+        for piece in pieces:
+            time.sleep(0.02)
+            write(theirs, piece)
+
+    writer = threading.Thread(target=write_slowly)
+    writer.start()
     assert channel.receive(10) == {"a": 1}
+    writer.join()
 
 
 def test_silence_times_out(pair: tuple[Channel, Channel]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.decode.bytes_source import MemoryBytes
 from unlabeled.pipeline.decode.frame_reader import FrameReader
@@ -114,6 +114,7 @@ def test_it_can_be_asked_again() -> None:
 def test_any_timing_gives_what_decoding_everything_gives(
     kind: str, gaps_ms: list[int], gop_frames: int, num_b_frames: int, options: str, data: st.DataObject
 ) -> None:
+    assume(kind != "ts-h264" or len(gaps_ms) > 6)  # of a few frames FFmpeg opens no transport stream
     times_ms = np.cumsum([0, *gaps_ms]).tolist()
     content = video_file(
         kind,

@@ -41,7 +41,7 @@ def test_the_boxes_lie_in_the_direction_of_the_label_and_apart(seed: int) -> Non
         assert max(abs(row["jitter_x_px"]), abs(row["jitter_y_px"])) <= 7
         # 48 less 7 of jitter between the nearer edges, in the direction of at least one axis.
         gaps = [abs(row["box_b"][i] - row["box_a"][i]) - row["box_a"][2 + i] for i in (0, 1)]
-        assert max(gaps) >= 41 * scale - 1.01
+        assert max(gaps) >= 41 * scale - 1.51  # three rounded numbers
 
 
 def test_every_neighbour_lies_inside_the_picture() -> None:

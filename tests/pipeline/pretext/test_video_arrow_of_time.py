@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline import encode
 from unlabeled.pipeline.errors import ConfigError, Filtered
@@ -17,7 +17,10 @@ TASK = VideoArrowOfTime(num_frames=8, max_windows=3)
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.sampled_from([24, 25, 30, 50, 60]), st.floats(3, 12))
 def test_times_descend_if_and_only_if_the_label_says_backward(seed: int, fps: int, seconds: float) -> None:
-    _, examples = samples.video_examples(TASK, seed, info=samples.video_info(seconds, fps))
+    try:
+        _, examples = samples.video_examples(TASK, seed, info=samples.video_info(seconds, fps))
+    except Filtered:  # in some of these worlds nothing moves
+        reject()
     for example in examples:
         steps = np.diff(example.values["pts_us"])
         assert np.all(steps * example.values["direction"] > 0)

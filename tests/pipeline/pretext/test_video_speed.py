@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import ConfigError, Filtered
 from unlabeled.pipeline.items import ClipRequest, VideoInfo
@@ -18,7 +18,10 @@ TASK = VideoSpeed(num_frames=8, max_windows=2)
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.sampled_from([24, 25, 30, 50, 60]), st.floats(3, 12))
 def test_the_label_is_the_stride_of_the_times(seed: int, fps: int, seconds: float) -> None:
-    _, examples = samples.video_examples(TASK, seed, info=samples.video_info(seconds, fps))
+    try:
+        _, examples = samples.video_examples(TASK, seed, info=samples.video_info(seconds, fps))
+    except Filtered:  # some of these worlds are too short, or nothing moves in them
+        reject()
     for example in examples:
         steps = np.diff(example.values["pts_us"])
         speed = TASK.speeds[example.values["label"]]
