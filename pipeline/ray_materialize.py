@@ -61,20 +61,19 @@ def group_units(units: Sequence[WorkUnit], num_slots: int, min_weight: int) -> l
     """Return units grouped into tasks that shrink towards the end, so that no straggler holds the run.
 
     Guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on Computers 36 (1987). Each group takes
-    1 / (num_slots + 1) of what is left, but at least `min_weight`; every task that ends leaves its slot idle for a
-    while, so larger shares would be better still, but for the stragglers.
+    1 / (2 * num_slots) of what is left, but at least `min_weight`.
     """
     groups: list[list[WorkUnit]] = []
     left = sum(unit.weight for unit in units)
     group: list[WorkUnit] = []
-    wanted, taken = max(min_weight, left // (num_slots + 1)), 0
+    wanted, taken = max(min_weight, left // (2 * num_slots)), 0
     for unit in units:
         group.append(unit)
         taken += unit.weight
         if taken >= wanted:
             groups.append(group)
             left -= taken
-            group, taken, wanted = [], 0, max(min_weight, left // (num_slots + 1))
+            group, taken, wanted = [], 0, max(min_weight, left // (2 * num_slots))
     return [*groups, group] if group else groups
 
 
