@@ -51,8 +51,7 @@ bench: $(VENV)/.installed-dev  ## engine against the bare loop, interleaved; PHO
 
 env: $(VENV)/.installed  ## what users need
 dev-env: $(VENV)/.installed-dev  ## what tests need
-train-env: $(VENV)/.installed  ## add torch: the CPU build, or TORCH and TORCH_INDEX
-	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+train-env: $(VENV)/.installed-train  ## what training needs: the CPU build of torch, or TORCH and TORCH_INDEX
 
 lock: $(VENV)/.installed-dev  ## write what is installed to constraints.txt
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torch|pip|setuptools)==' > constraints.txt
@@ -69,8 +68,17 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[text]"
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,audit]"
+# Before anything that asks for torch: a plain `pip install torch` would bring gigabytes of CUDA.
+$(VENV)/.installed-torch: $(VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH)"
+	@touch $@
+
+$(VENV)/.installed-train: $(VENV)/.installed-torch
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,audit]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed $(VENV)/.installed-torch
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 # mypy reads the packages under their installed names through these links.

@@ -28,6 +28,9 @@ def test_every_folder_with_code_is_installed() -> None:
 WITHOUT_A_TEST_OF_THEIR_OWN = {
     "pipeline/ray_materialize.py": "tests/test_materialize.py",
     "jobs/cli.py": "tests/test_errors_cli.py",
+    "jobs/cli_options.py": "tests/test_errors_cli.py",
+    "jobs/cli_make.py": "tests/test_errors_cli.py",
+    "jobs/cli_keep.py": "tests/test_errors_cli.py",
     "jobs/ray_start.py": "tests/test_exactly_once.py",
 }
 

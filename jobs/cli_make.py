@@ -1,0 +1,186 @@
+"""Commands that make datasets: tasks, plan, materialize, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .cli_options import (
+    AsJson,
+    ConfigOption,
+    Debug,
+    DecoderOption,
+    GroupOption,
+    InputOption,
+    OutputOption,
+    SeedOption,
+    SetOption,
+    TaskOption,
+    app,
+)
+
+if TYPE_CHECKING:
+    from .materialize import Materialize
+
+
+@app.command()
+def tasks(
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Only these: names, file.py or module:Class.")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the pretext tasks: what they predict, their settings with defaults and units, their papers."""
+    from . import reading
+    from .output import console, print_json
+
+    infos = reading.tasks(task)
+    if as_json:
+        print_json({"tasks": [info.model_dump(mode="json") for info in infos]})
+        return
+    out = console()
+    for info in infos:
+        out.print(f"[bold]{info.name}[/bold]  {info.modality}, {info.objective}")
+        out.print(f"  {info.summary}", markup=False)
+        out.print(f"  {info.paper}", markup=False, style="dim")
+        for setting in info.settings:
+            unit = f" {setting.unit}" if setting.unit else ""
+            out.print(f"    {setting.name} = {setting.default}{unit}", markup=False, end="")
+            out.print(f"  {setting.doc}", markup=False, style="dim")
+        out.print()
+
+
+@app.command()
+def plan(
+    task: TaskOption,
+    input: InputOption,  # noqa: A002 - the option's name
+    output: OutputOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    decoder: DecoderOption = None,
+    group_by: GroupOption = None,
+    seed: SeedOption = None,
+    pilot: Annotated[int, typer.Option(help="Sources to decode for the estimate; 0 for constants alone.")] = 64,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what materialize would do: sources, shards, examples, bytes, CPU hours. Writes nothing that counts."""
+    from .output import print_json
+    from .planned import print_plans
+
+    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "seed": seed}, decoder)
+    reports = spec.plan(num_pilot_sources=pilot)
+    if as_json:
+        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+    else:
+        print_plans(reports)
+
+
+@app.command()
+def materialize(
+    task: TaskOption,
+    input: InputOption,  # noqa: A002 - the option's name
+    output: OutputOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    decoder: DecoderOption = None,
+    group_by: GroupOption = None,
+    seed: SeedOption = None,
+    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    max_reject_fraction: Annotated[float | None, typer.Option(help="Rejects allowed. [default: 0.05]")] = None,
+    max_rejects_min: Annotated[int | None, typer.Option(help="Rejects always allowed. [default: 20]")] = None,
+    replan: Annotated[bool, typer.Option("--replan", help="Abandon what an earlier run left unfinished.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Plan everything from nothing.")] = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Start the Ray dashboard with a local Ray.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a dataset, or bring it up to its inputs. Resumes what was interrupted; nothing new is a quick no-op."""
+    from .output import ShownProgress, print_json
+    from .planned import print_reports
+
+    overrides = {
+        "group_by": group_by,
+        "seed": seed,
+        "run.num_cpus": num_cpus,
+        "run.address": address,
+        "run.rejects.max_reject_fraction": max_reject_fraction,
+        "run.rejects.max_rejects_min": max_rejects_min,
+        "run.dashboard": dashboard or None,
+    }
+    spec = _spec(task, input, output, config, set_, overrides, decoder, replan=replan, rebuild=rebuild)
+    progress = ShownProgress()
+    try:
+        reports = spec.run(progress)
+    finally:
+        progress.close()
+    if as_json:
+        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+    else:
+        print_reports(reports)
+
+
+@app.command()
+def demo(
+    task: Annotated[str, typer.Option("--task", "-t", help="Pretext task.")] = "image_rotation",
+    input: Annotated[str | None, typer.Option("--input", "-i", help="Your media; default renders some.")] = None,  # noqa: A002
+    output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset shall stand.")] = ".demo/rotation",
+    num_photographs: Annotated[int, typer.Option(help="Photographs to render.")] = 240,
+    debug: Debug = False,
+) -> None:
+    """From media to a dataset in a minute: render photographs (or take yours), materialize, say where to look."""
+    from .demo_media import render_folder
+    from .output import ShownProgress, console, program_name
+    from .planned import print_reports
+
+    out = console()
+    if input is None:
+        folder = Path(output).parent / "photographs"
+        out.print(f"Rendering {num_photographs} photographs into {folder} ...")
+        render_folder(folder, num_photographs)
+        input = str(folder)  # noqa: A001 - the option's name
+    out.print(f"$ unlabeled materialize --task {task} --input {input} --output {output}\n", markup=False)
+    spec = _spec([task], input, output, None, None, {})
+    progress = ShownProgress()
+    try:
+        reports = spec.run(progress)
+    finally:
+        progress.close()
+    print_reports(reports)
+    dataset = reports[0].dataset
+    out.print(f"  load     datasets.load_dataset({dataset!r})", markup=False)
+    out.print(f"  card     {dataset}/README.md", markup=False)
+    out.print(f"  page     {program_name()} preview {dataset} --out page.html", markup=False)
+    out.print("\nRun it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
+
+
+def _spec(
+    task: list[str],
+    input_uri: str,
+    output: str,
+    config: Path | None,
+    assignments: list[str] | None,
+    overrides: dict[str, Any],
+    decoders: list[str] | None = None,
+    *,
+    replan: bool = False,
+    rebuild: bool = False,
+) -> Materialize:
+    from ..pipeline import discover
+    from .config import load_settings
+    from .materialize import Materialize
+
+    names = [discover.find_task(spec).name() for spec in task]
+    settings, task_settings = load_settings(config, assignments or [], overrides, names)
+    return Materialize(
+        task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild, decoders=decoders or ()
+    )
+
+
+def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """One task: its report. Several: `datasets` with a report each."""
+    return reports[0] if len(reports) == 1 else {"datasets": reports}

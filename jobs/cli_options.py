@@ -1,0 +1,42 @@
+"""The command line's app, and the options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="unlabeled",
+    help="Raw media in, trustworthy pretext datasets out: plan, materialize and look at them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="URI or path of a dataset.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Version = Annotated[int | None, typer.Option("--version", help="Version to read; default the newest.")]
+TaskOption = Annotated[
+    list[str],
+    typer.Option("--task", "-t", help="Name, file.py or module:Class of a pretext task; repeat to share decodes."),
+]
+InputOption = Annotated[
+    str, typer.Option("--input", "-i", help="Raw media: s3:// gs:// az:// file:// or a path; * and ** are globs.")
+]
+OutputOption = Annotated[str, typer.Option("--output", "-o", help="Where the dataset stands or shall stand.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="One setting, such as task.side_px=128; repeat for more.")
+]
+DecoderOption = Annotated[
+    list[str] | None, typer.Option("--decoder", help="file.py with a decoder of your own; repeat for more.")
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness. [default: 0]")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]

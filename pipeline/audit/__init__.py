@@ -1,0 +1,1 @@
+"""Can low-level cues predict the label? Probes, scores and verdicts."""

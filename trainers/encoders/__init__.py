@@ -1,0 +1,1 @@
+"""Encoders by name and size, built from transformers configs; nothing is downloaded."""

@@ -1,0 +1,1 @@
+"""Objectives: head and loss of each objective that a manifest can name."""
