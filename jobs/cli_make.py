@@ -14,6 +14,7 @@ from .cli_options import (
     DecoderOption,
     GroupOption,
     InputOption,
+    LogOption,
     OutputOption,
     SeedOption,
     SetOption,
@@ -96,11 +97,12 @@ def materialize(
     replan: Annotated[bool, typer.Option("--replan", help="Abandon what an earlier run left unfinished.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Plan everything from nothing.")] = False,
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Start the Ray dashboard with a local Ray.")] = False,
+    log: LogOption = "text",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a dataset, or bring it up to its inputs. Resumes what was interrupted; nothing new is a quick no-op."""
-    from .output import ShownProgress, print_json
+    from .output import print_json, shown_progress
     from .planned import print_reports
 
     overrides = {
@@ -113,7 +115,7 @@ def materialize(
         "run.dashboard": dashboard or None,
     }
     spec = _spec(task, input, output, config, set_, overrides, decoder, replan=replan, rebuild=rebuild)
-    progress = ShownProgress()
+    progress = shown_progress(log)
     try:
         reports = spec.run(progress)
     finally:

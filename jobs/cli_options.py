@@ -39,4 +39,7 @@ GroupOption = Annotated[
     typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness. [default: 0]")]
+LogOption = Annotated[
+    str, typer.Option("--log", envvar="UNLABELED_LOG", help="Progress on stderr: text for people, json for machines.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]

@@ -155,6 +155,7 @@ class Materialize:
             UnlabeledError: see pipeline.errors; `exit_code` of its class is the command's.
         """
         from ..pipeline.ray_materialize import run_units, warm_workers
+        from .ray_metrics import MeteredProgress
         from .ray_start import started_ray
 
         outputs = self.outputs()
@@ -163,6 +164,7 @@ class Materialize:
         settings = self.settings
         inventory = self.inventory(targets[0].store)
         inputs = Store.open(inventory.root, self.store_options)
+        metered = MeteredProgress(progress or Silent(), [_labels(target) for target in targets])
         with contextlib.ExitStack() as stack:
             ray_start_seconds = 0.0
             num_slots = 0
@@ -176,11 +178,12 @@ class Materialize:
                     started = time.monotonic()
                     num_slots = stack.enter_context(started_ray(settings.run))
                     ray_start_seconds = time.monotonic() - started
+                    metered.connected()
                     warm_workers(targets, min(num_slots, len(units)))
                 yield from run_units(targets, units, inputs, settings.run, num_slots)
 
             request = self._request(outputs, inventory, inputs)
-            finished = materialize(request, execute, progress or Silent())
+            finished = materialize(request, execute, metered)
             seconds = time.monotonic() - begun - ray_start_seconds
             return [
                 _report(output.target, done, seconds, ray_start_seconds)
@@ -316,6 +319,11 @@ class Silent:
 
     def shard_done(self, row: Mapping[str, Any]) -> None:
         """Say nothing."""
+
+
+def _labels(target: Target) -> dict[str, str]:
+    """Labels of a dataset's metrics: its last name and its task, as many series as there are datasets."""
+    return {"dataset": target.store.uri.rstrip("/").rpartition("/")[2], "task": target.recipe.task.name}
 
 
 def _report(target: Target, done: Finished, seconds: float, ray_start_seconds: float) -> MaterializeReport:

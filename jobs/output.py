@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ..pipeline.errors import ConfigError, nearest
 from ..pipeline.rng import canonical_json
+from .log_lines import JsonLines
 
 
 def format_bytes(num_bytes: float) -> str:
@@ -116,6 +118,17 @@ class ShownProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def shown_progress(log: str) -> ShownProgress | JsonLines:
+    """Return the progress that `--log` asks for: `text` for people, `json` for machines.
+
+    Raises:
+        ConfigError: it asks for something else.
+    """
+    if log not in ("text", "json"):
+        raise ConfigError(f"`--log {log}`: expected text or json.{nearest(log, ('text', 'json'))}")
+    return JsonLines() if log == "json" else ShownProgress()
 
 
 def program_name() -> str:
