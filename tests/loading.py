@@ -1,0 +1,54 @@
+"""Datasets for tests of the loader: made in this process, with row groups of a few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from unlabeled.pipeline import discover
+from unlabeled.pipeline.config import ShardSettings
+from unlabeled.pipeline.decode.fence import Fence
+from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
+from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.work import Tools
+
+from tests.media_files import chirp, sound_file
+from tests.small_datasets import fill, jpeg, make, target
+
+
+def dataset(
+    folder: Path, task_name: str, files: Mapping[str, bytes], row_group_max_rows: int = 8, **settings: Any
+) -> Store:
+    """Return the dataset that a built-in task makes of `files`: a few shards, a quarter of the groups in val."""
+    task = discover.make_task(discover.find_task(task_name), settings)
+    shard = ShardSettings(
+        target_num_bytes=2**16, spread_num_shards=4, spread_min_num_bytes=2**12, row_group_max_rows=row_group_max_rows
+    )
+    of = target(folder / "dataset", task, shard=shard)
+    (folder / "spool").mkdir()
+    with Fence(Limits(), DecodeOptions()) as fence, ThreadPoolExecutor(1) as pool:
+        make(of, Store.open(str(fill(folder / "in", files))), Tools(fence, folder / "spool", pool))
+    return of.store
+
+
+def turns(folder: Path, num: int = 24) -> Store:
+    """Return a rotation dataset of `num` small pictures."""
+    files = {f"{number}.jpg": jpeg(number, 40, 36) for number in range(num)}
+    return dataset(folder, "image_rotation", files, side_px=32)
+
+
+def labelled(folder: Path, num: int = 12) -> Store:
+    """Return small pictures with the label of their folder."""
+    files = {f"{'ab'[number % 2]}/{number}.jpg": jpeg(number, 40, 36) for number in range(num)}
+    return dataset(folder, "labelled_media", files, label_from="folder", classes=("a", "b"), side_px=32)
+
+
+def spoken(folder: Path, num: int = 8) -> Store:
+    """Return labelled sounds, the n-th of 1 + n / 10 seconds."""
+    files = {
+        f"{'ab'[number % 2]}/{number}.wav": sound_file("wav", chirp(16000, 1 + number / 10), 16000)
+        for number in range(num)
+    }
+    return dataset(folder, "labelled_media", files, label_from="folder", classes=("a", "b"), media="audio")

@@ -1,0 +1,183 @@
+"""One row group of a shard at a time: ranged reads of the columns that are wanted, every byte of them checked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..pipeline.errors import CorruptData
+from ..pipeline.manifest import Tables
+from ..pipeline.rng import sha256_hex
+from ..pipeline.storage import Store
+
+Split = Literal["train", "val", "all"]
+#: Wanted columns with less than this between them are one request.
+JOIN_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One row group, and what must be known of its file to read it."""
+
+    file: str
+    file_num_bytes: int
+    footer_sha256: str
+    footer_num_bytes: int
+    row_group: int
+    num_rows: int
+
+    @property
+    def name(self) -> str:
+        """File and row group, for messages."""
+        return f"{self.file}: row group {self.row_group}"
+
+
+def units_of(tables: Tables, split: Split) -> tuple[Unit, ...]:
+    """Return the row groups of a split (or of both) in plan order."""
+    shards = {
+        (row["generation"], row["ordinal"]): row for row in tables.shards.to_pylist() if split in ("all", row["split"])
+    }
+    rows = tables.row_groups.sort_by([(name, "ascending") for name in ("generation", "ordinal", "row_group")])
+    return tuple(
+        _unit(shards[key], row)
+        for row in rows.to_pylist()
+        if (key := (row["generation"], row["ordinal"])) in shards and row["num_rows"]
+    )
+
+
+def _unit(shard: Mapping[str, Any], row: Mapping[str, Any]) -> Unit:
+    return Unit(
+        file=shard["file"],
+        file_num_bytes=shard["num_bytes"],
+        footer_sha256=shard["footer_sha256"],
+        footer_num_bytes=shard["footer_num_bytes"],
+        row_group=row["row_group"],
+        num_rows=row["num_rows"],
+    )
+
+
+class ShardReader:
+    """Reads units of one dataset; safe to share between threads.
+
+    Args:
+        store: of the dataset.
+        columns: to read.
+    """
+
+    def __init__(self, store: Store, columns: Sequence[str]) -> None:
+        self._store = store
+        self._columns = list(columns)
+        self._footers: dict[str, pq.FileMetaData] = {}
+        self._lock = Lock()
+
+    def read(self, unit: Unit) -> dict[str, pa.Array]:
+        """Return the columns of a unit by name, each of `unit.num_rows` rows.
+
+        Raises:
+            CorruptData: a page or the footer does not match its checksum; names file and row group.
+            NotFound: the file is gone.
+        """
+        footer = self._footer(unit)
+        source = _Pieces(unit.file_num_bytes, self._fetch(unit, footer))
+        try:
+            with pq.ParquetFile(
+                pa.PythonFile(source, mode="r"), metadata=footer, page_checksum_verification=True
+            ) as file:
+                table = file.read_row_group(unit.row_group, columns=self._columns, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptData(f"{self._name(unit)}: {error}") from error
+        if table.num_rows != unit.num_rows:
+            raise CorruptData(f"{self._name(unit)}: holds {table.num_rows} rows, expected {unit.num_rows}.")
+        return {name: _whole(table[name]) for name in self._columns}
+
+    def _name(self, unit: Unit) -> str:
+        return self._store.describe(unit.name)
+
+    def _footer(self, unit: Unit) -> pq.FileMetaData:
+        with self._lock:
+            known = self._footers.get(unit.file)
+        if known is not None:
+            return known
+        start = unit.file_num_bytes - unit.footer_num_bytes
+        data = self._store.get_range(unit.file, start, unit.footer_num_bytes)
+        if sha256_hex(data) != unit.footer_sha256:
+            raise CorruptData(
+                f"{self._name(unit)}: the file's footer does not match its checksum; the file is damaged."
+            )
+        # The parser looks for a magic number at a file's start, and at nothing else before the footer.
+        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + data))
+        with self._lock:
+            return self._footers.setdefault(unit.file, metadata)
+
+    def _fetch(self, unit: Unit, footer: pq.FileMetaData) -> list[tuple[int, bytes]]:
+        """Return the bytes of the wanted columns, with where each run of them starts in the file."""
+        pieces = []
+        for start, end in _ranges(footer.row_group(unit.row_group), self._columns):
+            data = self._store.get_range(unit.file, start, end - start)
+            if len(data) != end - start:
+                raise CorruptData(f"{self._name(unit)}: the file ends early; it is damaged.")
+            pieces.append((start, data))
+        return pieces
+
+
+def _ranges(group: pq.RowGroupMetaData, columns: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) in the file of the wanted column chunks, near ones joined."""
+    chunks = []
+    for index in range(group.num_columns):
+        chunk = group.column(index)
+        if chunk.path_in_schema.split(".", 1)[0] in columns:
+            begins = (chunk.dictionary_page_offset, chunk.data_page_offset)
+            start = min(begin for begin in begins if begin is not None)
+            chunks.append((start, start + chunk.total_compressed_size))
+    start, end = 0, 0
+    for begin, until in sorted(chunks):
+        if end and begin - end > JOIN_BYTES:
+            yield start, end
+            end = 0
+        start, end = (start if end else begin), max(end, until)
+    if end:
+        yield start, end
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+class _Pieces(io.RawIOBase):
+    """A file of which some runs of bytes are in memory; nothing else can be read."""
+
+    def __init__(self, num_bytes: int, pieces: Sequence[tuple[int, bytes]]) -> None:
+        super().__init__()
+        self._num_bytes = num_bytes
+        self._pieces = pieces
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int | None = -1) -> Any:
+        left = self._num_bytes - self._position
+        wanted = left if size is None or size < 0 else min(size, left)
+        for start, data in self._pieces:
+            first = self._position - start
+            if first >= 0 and first + wanted <= len(data):
+                self._position += wanted
+                return memoryview(data)[first : first + wanted]
+        raise OSError(f"bytes {self._position} to {self._position + wanted} are none of the wanted columns'")
