@@ -43,6 +43,7 @@ CLIENT_ERRORS = (BaseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
 _TAG = re.compile(r"<(Code|Message)>(.*?)</\1>", re.DOTALL)
 _CAUSE = re.compile(r"\bkind: (Connect|Timeout|Interrupted|Decode)\b")
+_UNANSWERED = re.compile(r"\bkind: (Connect|Timeout|Interrupted)\b")
 _RETRIED = re.compile(r" after \d+ retries, max_retries: ")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -171,11 +172,11 @@ def is_worth_another_try(error: Exception) -> bool:
     """Return whether obstore gave up on what may pass: creates that conflict or stay unanswered, a body cut short.
 
     Amazon answers 409 ConditionalRequestConflict where two creates meet; obstore reports it as AlreadyExists
-    although the key may still be free. A create that timed out it does not repeat, since it may have worked:
-    then the repetition finds the key taken.
+    although the key may still be free. A create that timed out or whose connection broke it does not repeat, since it
+    may have worked: then the repetition finds the key taken.
     """
     text = str(error)
-    is_unanswered_create = "kind: Timeout" in text and not _RETRIED.search(text)
+    is_unanswered_create = bool(_UNANSWERED.search(text)) and not _RETRIED.search(text)
     return isinstance(error, ShortBody) or _is_conflict(text) or is_unanswered_create
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply. `num_missing_bytes` are announced and not sent; `wait_seconds` pass before anything is."""
+    """One reply. `num_missing_bytes` are announced and not sent; `wait_seconds` pass before anything is.
+
+    `is_reset`: no reply, the connection is reset.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     num_missing_bytes: int = 0
     wait_seconds: float = 0.0
+    is_reset: bool = False
 
 
 @dataclass
@@ -44,6 +50,11 @@ def scripted_server(answers: Sequence[Answer]) -> Iterator[ScriptedServer]:
                 server.requests.append((self.command, self.path, dict(self.headers)))
                 answer = left.pop(0) if len(left) > 1 else left[0]
             time.sleep(answer.wait_seconds)
+            if answer.is_reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                self.connection.close()
+                return
             self.send_response(answer.status)
             headers = {"ETag": '"abc"', "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT", **answer.headers}
             for name, value in headers.items():
@@ -60,7 +71,11 @@ def scripted_server(answers: Sequence[Answer]) -> Iterator[ScriptedServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A connection that was reset on purpose is no news."""
+
+    httpd = Server(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
     httpd.block_on_close = False
     server = ScriptedServer(f"http://127.0.0.1:{httpd.server_port}")

@@ -61,6 +61,12 @@ def test_a_create_without_an_answer_is_tried_again() -> None:
         store_at(server, timeout_seconds=0.5).create("k", b"x")
 
 
+def test_a_create_whose_connection_broke_is_tried_again() -> None:
+    with scripted_server([Answer(is_reset=True), Answer()]) as server:
+        store_at(server).create("k", b"x")
+        assert [method for method, _, _ in server.requests] == ["PUT", "PUT"]
+
+
 @pytest.mark.parametrize("fault", [SLOW_DOWN, Answer(500), Answer(wait_seconds=1.5)], ids=["503", "500", "hang"])
 def test_what_passes_is_waited_for(fault: Answer) -> None:
     with scripted_server([fault, Answer(body=b"12345")]) as server:
