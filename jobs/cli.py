@@ -11,9 +11,10 @@ from ..pipeline.errors import Interrupted, UnlabeledError
 # Each module adds its commands to the app, in the order in which `--help` lists them.
 from . import cli_make  # isort: skip
 from . import cli_keep  # isort: skip
+from . import cli_jobs  # isort: skip
 from .cli_options import app
 
-__all__ = ["app", "cli_keep", "cli_make", "main"]
+__all__ = ["app", "cli_jobs", "cli_keep", "cli_make", "main"]
 
 
 class _Stopped(BaseException):

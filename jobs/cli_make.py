@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,6 +83,7 @@ def plan(
 
 @app.command()
 def materialize(
+    context: typer.Context,
     task: TaskOption,
     input: InputOption,  # noqa: A002 - the option's name
     output: OutputOption,
@@ -105,16 +107,7 @@ def materialize(
     from .output import print_json, shown_progress
     from .planned import print_reports
 
-    overrides = {
-        "group_by": group_by,
-        "seed": seed,
-        "run.num_cpus": num_cpus,
-        "run.address": address,
-        "run.rejects.max_reject_fraction": max_reject_fraction,
-        "run.rejects.max_rejects_min": max_rejects_min,
-        "run.dashboard": dashboard or None,
-    }
-    spec = _spec(task, input, output, config, set_, overrides, decoder, replan=replan, rebuild=rebuild)
+    spec = materialize_spec(context.params)
     progress = shown_progress(log)
     try:
         reports = spec.run(progress)
@@ -158,6 +151,38 @@ def demo(
     out.print(f"  card     {dataset}/README.md", markup=False)
     out.print(f"  page     {program_name()} preview {dataset} --out page.html", markup=False)
     out.print("\nRun it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
+
+
+#: Options of `materialize` that are settings, and their names there.
+_SETTINGS = {
+    "group_by": "group_by",
+    "seed": "seed",
+    "num_cpus": "run.num_cpus",
+    "address": "run.address",
+    "max_reject_fraction": "run.rejects.max_reject_fraction",
+    "max_rejects_min": "run.rejects.max_rejects_min",
+    "dashboard": "run.dashboard",
+}
+
+
+def materialize_spec(given: Mapping[str, Any]) -> Materialize:
+    """Return the run that options of `materialize` describe, by their names.
+
+    Raises:
+        ConfigError: unknown task, or unknown or mistyped setting.
+    """
+    overrides = {setting: given[option] for option, setting in _SETTINGS.items() if given[option] not in (None, False)}
+    flags = {name: given[name] for name in ("replan", "rebuild")}
+    return _spec(
+        list(given["task"]),
+        given["input"],
+        given["output"],
+        given["config"],
+        list(given["set_"] or ()),
+        overrides,
+        list(given["decoder"] or ()),
+        **flags,
+    )
 
 
 def _spec(

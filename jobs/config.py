@@ -74,6 +74,31 @@ def load_settings(
     return settings, {name: {**common, **sections.get(name, {})} for name in task_names}
 
 
+def assignments(settings: BaseModel, prefix: str = "") -> list[str]:
+    """Return what differs from the defaults as `a.b=value`, the way `--set` takes it: `load_settings` undoes it."""
+    found: list[str] = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            found += assignments(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            found += assignments_of(f"{prefix}{name}", value)
+        elif value != field.get_default(call_default_factory=True):
+            found.append(f"{prefix}{name}={_yaml(value)}")
+    return found
+
+
+def assignments_of(section: str, values: Mapping[str, Any]) -> list[str]:
+    """Return a section of plain values as `section.name=value`."""
+    return [f"{section}.{name}={_yaml(value)}" for name, value in values.items()]
+
+
+def _yaml(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from ..pipeline.storage import Store, StoreOptions
 from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
 from ..pipeline.work import WorkUnit
-from .config import Settings
+from .config import Settings, assignments, assignments_of
 
 
 class MaterializeReport(BaseModel):
@@ -106,6 +106,32 @@ class Materialize:
     replan: bool = False
     rebuild: bool = False
     decoders: Sequence[str] = ()
+
+    def argv(self) -> list[str]:
+        """Return the command line that does the same; `run.address` is left out: it says where, not what.
+
+        Raises:
+            ConfigError: explicit credentials, which no command line may carry.
+        """
+        if self.store_options != StoreOptions():
+            raise ConfigError(
+                "`store_options`: a command takes endpoint and credentials from its environment (AWS_ENDPOINT_URL, "
+                "AWS_ACCESS_KEY_ID, ...), where nobody reads them over your shoulder; leave them out."
+            )
+        settings = self.settings.model_copy(update={"run": self.settings.run.model_copy(update={"address": None})})
+        sets = assignments(settings)
+        for name, values in self.task_settings.items():
+            own = {key: value for key, value in values.items() if self.settings.task.get(key, ...) != value}
+            sets += assignments_of(name, own)
+        return [
+            "materialize",
+            *(part for task in self.tasks for part in ("--task", task)),
+            *("--input", self.input, "--output", self.output),
+            *(part for path in self.decoders for part in ("--decoder", path)),
+            *(part for assignment in sets for part in ("--set", assignment)),
+            *(["--replan"] if self.replan else []),
+            *(["--rebuild"] if self.rebuild else []),
+        ]
 
     def outputs(self) -> list[Output]:
         """Return the datasets to make.

@@ -30,6 +30,9 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "jobs/cli.py": "tests/test_errors_cli.py",
     "jobs/cli_options.py": "tests/test_errors_cli.py",
     "jobs/cli_make.py": "tests/test_errors_cli.py",
+    "jobs/__main__.py": "tests/jobs/test_client.py",
+    "jobs/cli_jobs.py": "tests/jobs/test_client.py",
+    "jobs/ray_jobs.py": "tests/jobs/test_client.py",
     "jobs/cli_keep.py": "tests/test_errors_cli.py",
     "jobs/ray_start.py": "tests/test_exactly_once.py",
 }

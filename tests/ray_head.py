@@ -1,0 +1,144 @@
+"""A throwaway Ray head with dashboard and token authentication on the loopback interface: a real cluster for tests."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+READY_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class RayHead:
+    """A running head: `address` of its dashboard, `gcs_address` for nodes, the variables of whoever talks to it."""
+
+    address: str
+    gcs_address: str
+    token_file: Path
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the variables that let a client or a node in."""
+        return {**_ENV, "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+
+    def kill(self) -> None:
+        """End the head, its workers and drivers at once, and remove what it wrote."""
+        kill_family(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_ENV = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise a driver takes the host's outer address for 127.0.0.1, where nothing listens.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+def free_ports(count: int) -> list[int]:
+    """Return free ports, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def bare_python(folder: Path) -> Path:
+    """Make an environment with what is installed here except this project, and return its interpreter.
+
+    It sees the installed packages by a plain path, so what an editable install adds to them is not found.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    seen = [path for path in sys.path if path.endswith("site-packages")]
+    (site_packages / "installed.pth").write_text("\n".join(seen))
+    return folder / "bin" / "python"
+
+
+def start_head(num_cpus: int = 2, env: dict[str, str] | None = None) -> RayHead:
+    """Start a head in an environment without this project and return once its dashboard answers.
+
+    Raises:
+        RuntimeError: it ended, or did not answer in time; the end of its log is in the message.
+    """
+    # Not pytest's own folder: the paths of Ray's sockets must be shorter than 108 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    token_file = folder / "token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(secrets.token_hex(32))
+    gcs, dashboard, metrics, agent, agent_grpc, client, runtime_env = free_ports(7)
+    log = folder / "head.log"
+    python = bare_python(folder / "venv")
+    command = [
+        *(str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--temp-dir={folder}/ray"),
+        *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--dashboard-host=127.0.0.1"),
+        *(f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"),
+        *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"),
+        *(f"--runtime-env-agent-port={runtime_env}", f"--ray-client-server-port={client}"),
+        *(f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--disable-usage-stats"),
+    ]
+    started = {**os.environ, **_ENV, **(env or {}), "RAY_AUTH_TOKEN_PATH": str(token_file)}
+    started["PATH"] = f"{python.parent}:{started['PATH']}"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=started, start_new_session=True
+        )
+    head = RayHead(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", token_file, folder, process)
+    try:
+        _wait_until_ready(head, log)
+    except BaseException:
+        head.kill()
+        raise
+    return head
+
+
+def kill_family(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and everything that it has started."""
+    import psutil
+
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    for one in [process, *family]:
+        try:
+            os.kill(one.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(timeout=30)
+
+
+def _wait_until_ready(head: RayHead, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and head.process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{head.address}/api/gcs_healthz", timeout=2) as reply:  # noqa: S310 - our own URL
+                if reply.status == 200:
+                    return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the Ray head did not become ready:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def forget_token() -> None:
+    """Let this process read mode and token anew: Ray reads them once, and another test may have been first."""
+    from ray._private.authentication_test_utils import reset_auth_token_state
+
+    reset_auth_token_state()
