@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from ..pipeline.config import DecoderRecipe, Recipe, TaskRecipe
 from ..pipeline.decode.decoder_file import DecoderFile, read_decoder
 from ..pipeline.errors import ConfigError
 from ..pipeline.inventory import Inventory, take_inventory
+from ..pipeline.manifest import versions
 from ..pipeline.materialize import Finished, Output, Progress, Request, draft_new_plan, load_base, materialize
 from ..pipeline.pilot import PILOT_NUM_SOURCES, Pilot, hash_sources, run_pilot, sample_items
 from ..pipeline.plan import Shards
@@ -25,8 +25,8 @@ from ..pipeline.shard import Target
 from ..pipeline.storage import Store, StoreOptions
 from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
-from ..pipeline.work import WorkUnit
 from .config import Settings, assignments, assignments_of
+from .ray_start import Workers
 
 
 class MaterializeReport(BaseModel):
@@ -180,39 +180,25 @@ class Materialize:
         Raises:
             UnlabeledError: see pipeline.errors; `exit_code` of its class is the command's.
         """
-        from ..pipeline.ray_materialize import run_units, warm_workers
-        from .ray_metrics import MeteredProgress
-        from .ray_start import started_ray
-
         outputs = self.outputs()
         targets = [output.target for output in outputs]
         _check_writable(targets)
-        settings = self.settings
+        begun = time.monotonic()
         inventory = self.inventory(targets[0].store)
         inputs = Store.open(inventory.root, self.store_options)
-        metered = MeteredProgress(progress or Silent(), [_labels(target) for target in targets])
-        with contextlib.ExitStack() as stack:
-            ray_start_seconds = 0.0
-            num_slots = 0
-            begun = time.monotonic()
+        with Workers(inputs, self.settings.run) as workers:
+            from .ray_metrics import MeteredProgress  # imports Ray, whose environment `workers` has set
 
-            def execute(targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
-                nonlocal ray_start_seconds, num_slots
-                if not units:
-                    return
-                if not num_slots:
-                    started = time.monotonic()
-                    num_slots = stack.enter_context(started_ray(settings.run))
-                    ray_start_seconds = time.monotonic() - started
-                    metered.connected()
-                    warm_workers(targets, min(num_slots, len(units)))
-                yield from run_units(targets, units, inputs, settings.run, num_slots)
-
+            metered = MeteredProgress(progress or Silent(), [_labels(target) for target in targets])
+            workers.on_start = metered.connected
+            if inventory.sources.num_rows and not all(versions(target.store) for target in targets):
+                # There will be work: let workers load while this process plans.
+                workers.start(targets, inventory.sources.num_rows)
             request = self._request(outputs, inventory, inputs)
-            finished = materialize(request, execute, metered)
-            seconds = time.monotonic() - begun - ray_start_seconds
+            finished = materialize(request, workers, metered)
+            seconds = time.monotonic() - begun - workers.ray_start_seconds
             return [
-                _report(output.target, done, seconds, ray_start_seconds)
+                _report(output.target, done, seconds, workers.ray_start_seconds)
                 for output, done in zip(outputs, finished, strict=True)
             ]
 

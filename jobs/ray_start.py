@@ -7,10 +7,16 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 from ..pipeline.config import RunSettings
 from ..pipeline.errors import UnlabeledError
+from ..pipeline.shard import Target
+from ..pipeline.storage import Store
+from ..pipeline.work import WorkUnit
 
 #: Receipts are all that passes through the object store; Ray asks for at least 75 MiB.
 _OBJECT_STORE_BYTES = 80 * 2**20
@@ -23,10 +29,7 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     Raises:
         UnlabeledError: no cluster answers at `run.address`.
     """
-    # Set before Ray is imported: it reads them once.
-    os.environ.setdefault("RAY_task_oom_retries", "2")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _set_environment()
     import ray
 
     address = run.address or os.environ.get("RAY_ADDRESS")
@@ -65,9 +68,60 @@ def started_ray(run: RunSettings) -> Iterator[int]:
         ray.shutdown()
 
 
+def _set_environment() -> None:
+    """Set what Ray reads once, when it is imported."""
+    os.environ.setdefault("RAY_task_oom_retries", "2")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray Data's own actors make Ray's core print an error on the user's screen that is none (ray issue 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+
 def num_slots() -> int:
     """Return how many CPUs the Ray that we are connected to has."""
     import ray
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("CPU", 1))
+
+
+class Workers:
+    """The Executor on Ray, which is started when it is first needed, then `on_start` is called; a context manager."""
+
+    def __init__(self, inputs: Store, run: RunSettings) -> None:
+        _set_environment()
+        self.on_start: Callable[[], None] | None = None
+        self._inputs = inputs
+        self._run = run
+        self._stack = contextlib.ExitStack()
+        self._num_slots = 0
+        self.ray_start_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def start(self, targets: Sequence[Target], num_units: int) -> None:
+        """Start Ray and let it start workers; returns while these still load what they need."""
+        from ..pipeline.ray_materialize import warm_workers
+
+        if self._num_slots:
+            return
+        started = time.monotonic()
+        self._num_slots = self._stack.enter_context(started_ray(self._run))
+        self.ray_start_seconds = time.monotonic() - started
+        if self.on_start is not None:
+            self.on_start()
+        warm_workers(targets, min(self._num_slots, num_units))
+
+    def __call__(self, targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
+        """Make the units' shards; one row a shard as they are done."""
+        from ..pipeline.ray_materialize import run_units
+
+        if units:
+            self.start(targets, len(units))
+            yield from run_units(targets, units, self._inputs, self._run, self._num_slots)

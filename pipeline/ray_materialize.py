@@ -7,7 +7,7 @@ import sys
 import tempfile
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from .work import Job, Tools, WorkUnit, make_shards
 _FENCES: dict[str, Fence] = {}
 #: Finished shards that may still be on their way to the store, each a file on local disk.
 _MAX_CLOSING = 2
+#: Groups of shards that a worker has at once: one at work, one waiting.
+_MAX_GROUPS_IN_FLIGHT = 2
 _NO_PROGRESS_SECONDS = 6 * 3600
 #: Rows that a task hands back, one a shard.
 RESULT_SCHEMA = pa.schema(
@@ -121,12 +123,14 @@ def run_units(
         # Deprecated for 2.64, which this release does not admit; without it Ray retries a dying task for ever.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = dataset.map_batches(
-            _named(_worker(targets, inputs), name),
+            type(name, (_Worker,), {}),  # the name stands on the dashboard and in the labels of Ray's metrics
+            fn_constructor_args=(targets, inputs),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
             memory=memory_bytes,
-            ray_remote_args_fn=lambda: {"max_retries": run.max_task_retries},
+            compute=_pool(run, min(num_slots, len(rows))),
+            max_task_retries=run.max_task_retries,
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in pa.table(batch).to_pylist():
@@ -155,15 +159,24 @@ def _nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def _named(function: Callable[[pa.Table], Iterator[pa.Table]], name: str) -> Callable[[pa.Table], Iterator[pa.Table]]:
-    # The name stands on the dashboard and in the labels of Ray's metrics.
-    function.__name__ = function.__qualname__ = name
-    return function
+def _pool(run: RunSettings, num_workers: int) -> ray.data.ActorPoolStrategy:
+    """Return one worker a slot; a cluster may grow. The next group waits in the worker, so that none is ever idle."""
+    at_most = num_workers if run.address is None else None
+    return ray.data.ActorPoolStrategy(
+        min_size=num_workers, max_size=at_most, max_tasks_in_flight_per_actor=_MAX_GROUPS_IN_FLIGHT
+    )
 
 
-def _worker(targets: Sequence[Target], inputs: Store) -> Callable[[pa.Table], Iterator[pa.Table]]:
-    def make(batch: pa.Table) -> Iterator[pa.Table]:
-        fence = _fence(targets[0])
+class _Worker:
+    """Lives in one process for the whole run; called with groups of units, yields RESULT_SCHEMA."""
+
+    def __init__(self, targets: Sequence[Target], inputs: Store) -> None:
+        self._targets = targets
+        self._inputs = inputs
+        _fence(targets[0]).start()
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        fence = _fence(self._targets[0])
         with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder, ThreadPoolExecutor(1) as closing:
             tools = Tools(fence, Path(folder), closing)
             waiting: deque[tuple[Sequence[Job], Future[Receipt]]] = deque()
@@ -171,14 +184,13 @@ def _worker(targets: Sequence[Target], inputs: Store) -> Callable[[pa.Table], It
                 for text in batch["jobs"].to_pylist():
                     for unit in json.loads(text):
                         jobs = [_job_from_json(job) for job in unit]
-                        waiting.extend((jobs, future) for future in make_shards(targets, jobs, inputs, tools))
+                        made = make_shards(self._targets, jobs, self._inputs, tools)
+                        waiting.extend((jobs, future) for future in made)
                         while len(waiting) > _MAX_CLOSING:
                             yield _results([waiting.popleft()], fence)
                 yield _results(waiting, fence)
             except UnlabeledError as error:
                 yield pa.Table.from_pylist([_error_row(error)], RESULT_SCHEMA)
-
-    return make
 
 
 def _fence(target: Target) -> Fence:

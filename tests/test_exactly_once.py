@@ -29,6 +29,8 @@ from tests.runs import (
 )
 
 NUM_PHOTOGRAPHS = 240
+#: How Ray names the process of a worker; ".submit" follows while it works.
+_WORKER = "ray::MapWorker("
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -122,7 +124,7 @@ def _busy_workers(driver_pid: int) -> list[psutil.Process]:
     busy = []
     for process in family:
         try:
-            if process.name().startswith("ray::MapBatches("):
+            if process.name().startswith(_WORKER) and process.name().endswith(".submit"):
                 busy.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -133,7 +135,7 @@ def _wait_for_quiet(store: object) -> None:
     """Wait until the orphans of a killed driver have ended: Ray's raylet ends them when it sees the driver gone."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if not [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith("ray::MapBatches(")]:
+        if not [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith(_WORKER)]:
             return
         time.sleep(0.3)
     raise AssertionError(f"workers of a killed driver still run on {os.uname().nodename}")
