@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -161,7 +162,8 @@ def _nodes() -> list[dict[str, Any]]:
 
 def _pool(run: RunSettings, num_workers: int) -> ray.data.ActorPoolStrategy:
     """Return one worker a slot; a cluster may grow. The next group waits in the worker, so that none is ever idle."""
-    at_most = num_workers if run.address is None else None
+    is_cluster = run.address or os.environ.get("RAY_ADDRESS")
+    at_most = None if is_cluster else num_workers
     return ray.data.ActorPoolStrategy(
         min_size=num_workers, max_size=at_most, max_tasks_in_flight_per_actor=_MAX_GROUPS_IN_FLIGHT
     )
