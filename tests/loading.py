@@ -33,10 +33,16 @@ def dataset(
     return of.store
 
 
-def turns(folder: Path, num: int = 24) -> Store:
-    """Return a rotation dataset of `num` small pictures."""
-    files = {f"{number}.jpg": jpeg(number, 40, 36) for number in range(num)}
+def turns(folder: Path, num: int = 24, first: int = 0) -> Store:
+    """Return a rotation dataset of `num` small pictures, numbered from `first`."""
+    files = {f"{number}.jpg": jpeg(number, 40, 36) for number in range(first, first + num)}
     return dataset(folder, "image_rotation", files, side_px=32)
+
+
+def pairs_of_clips(folder: Path, num: int = 16) -> Store:
+    """Return pairs of clips, several of each recording."""
+    files = {f"{number}.wav": sound_file("wav", chirp(16000, 20.0 + number), 16000) for number in range(num)}
+    return dataset(folder, "audio_same_clip", files, row_group_max_rows=12)
 
 
 def labelled(folder: Path, num: int = 12) -> Store:

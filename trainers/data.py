@@ -5,28 +5,28 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..pipeline.errors import ConfigError, nearest
-from ..pipeline.features import Feature, Features
-from ..pipeline.manifest import Manifest, load_tables, require_manifest
-from ..pipeline.storage import Store, StoreOptions
-from .decode_batch import Piece, decode_column
+from ..pipeline.errors import ConfigError
+from ..pipeline.features import Feature
+from ..pipeline.manifest import Manifest
+from ..pipeline.storage import StoreOptions
+from .apart import ApartSchedule
+from .cache import Cache, CacheSettings
+from .mixture import MixedSchedule
+from .reading import Decoded, Planned, Reading
 from .sequence import Bundles, Last, PlainSchedule, Schedule, check_world
-from .shard_reader import ShardReader, Split, Unit, units_of
+from .shard_reader import Split
+from .source import Source, joined, open_source
 
 #: Units are asked for this many steps before their rows are decoded.
 _NUM_STEPS_AHEAD = 8
-#: Requests to a remote store that wait side by side.
-_NUM_REMOTE_READS = 16
-_ID = "example_id"
 
 
 class LoaderSettings(BaseModel):
@@ -45,6 +45,7 @@ class LoaderSettings(BaseModel):
     columns: tuple[str, ...] | None = Field(None, description="inputs and labels to read; all where not given")
     num_threads: int = Field(2, ge=1, description="threads that decode")
     num_prefetch_steps: int = Field(3, ge=1, description="batches that wait, decoded, for the trainer")
+    cache: CacheSettings | None = Field(None, description="where what a remote store gave is kept on this node")
     raw: bool = Field(False, description="give media as the stored bytes")
 
 
@@ -65,75 +66,52 @@ class Batch:
     columns: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Source:
-    """One version of a dataset, opened: what is read of it, and how."""
-
-    store: Store
-    manifest: Manifest
-    features: Mapping[str, Feature]
-    units: tuple[Unit, ...]
-    reader: ShardReader
-
-
-def open_source(
-    dataset: str,
-    split: Split,
-    columns: Sequence[str] | None = None,
-    version: int | None = None,
-    store_options: StoreOptions | None = None,
-) -> Source:
-    """Return a version of a dataset, opened for reading columns of one split.
-
-    Raises:
-        ConfigError: a column is none of the inputs and labels, or the examples are stored as recipes.
-        NotFound: there is no such dataset or version.
-    """
-    store = Store.open(dataset, store_options)
-    manifest = require_manifest(store, version)
-    if manifest.store != "pixels":
-        raise ConfigError(f"{store.uri}: its examples are stored as recipes; this release reads stored pixels only.")
-    features = _wanted(manifest.typed_features(), columns)
-    units = units_of(load_tables(store, manifest, "shards", "row_groups"), split)
-    return Source(store, manifest, features, units, ShardReader(store, [*features, _ID]))
-
-
-def _wanted(features: Features, columns: Sequence[str] | None) -> dict[str, Feature]:
-    allowed = features.with_role("input", "label")
-    if columns is None:
-        # The readable name of a class says nothing that its number does not.
-        columns = [name for name in allowed if name != "label_name"]
-    for name in columns:
-        if name not in allowed:
-            raise ConfigError(
-                f"columns: found {name!r}, expected inputs and labels: {', '.join(allowed)}.{nearest(name, allowed)}"
-            )
-    return {name: features[name] for name in columns}
-
-
 class Loader:
-    """Batches of one dataset.
+    """Batches of one dataset, or of several in fixed shares.
 
     Args:
-        dataset: location of a dataset.
+        dataset: location of a dataset; or several, each with its share of every run of batches (see `mixture`).
         settings: what to load, and for which rank.
         store_options: how to reach a remote store.
 
     Raises:
-        ConfigError: batch, ranks and lanes do not fit together, or a column is none of the inputs and labels.
+        ConfigError: batch, ranks and lanes do not fit together, a column is none of the inputs and labels, or
+            datasets are not alike.
         NotFound: there is no such dataset or version.
     """
 
-    def __init__(self, dataset: str, settings: LoaderSettings, store_options: StoreOptions | None = None) -> None:
+    def __init__(
+        self,
+        dataset: str | Sequence[tuple[str, Fraction | float]],
+        settings: LoaderSettings,
+        store_options: StoreOptions | None = None,
+    ) -> None:
         self._settings = settings
-        self._source = open_source(dataset, settings.split, settings.columns, settings.version, store_options)
+        shares = [(dataset, Fraction(1))] if isinstance(dataset, str) else list(dataset)
+        if len(shares) > 1 and settings.version is not None:
+            raise ConfigError(
+                f"version: found {settings.version}, expected none: it could name but one of the datasets."
+            )
+        cache = None if settings.cache is None else Cache(settings.cache)
+        sources = [
+            open_source(
+                name,
+                settings.split,
+                settings.columns,
+                version=settings.version,
+                store_options=store_options,
+                cache=cache,
+            )
+            for name, _ in shares
+        ]
+        self._source = joined(sources)
         self._bundle_size = self.manifest.bundle_size
-        self._schedule = self._make_schedule()
+        self._schedule = _schedule(sources, [share for _, share in shares], settings)
         check_world(settings.world_size, settings.rank, settings.num_lanes, self._schedule.num_bundles_per_step)
 
     @property
     def manifest(self) -> Manifest:
-        """The version that is read."""
+        """The version that is read; of several datasets, the first's."""
         return self._source.manifest
 
     @property
@@ -156,6 +134,11 @@ class Loader:
         """Examples that the last batch of each epoch repeats from its first: less than one global batch."""
         return self._schedule.num_padded * self._bundle_size
 
+    @property
+    def num_held_back_examples(self) -> int:
+        """Examples that each epoch leaves for others, because its batches could not keep them apart: see `apart`."""
+        return self._schedule.num_held_back * self._bundle_size
+
     def batches(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
         """Yield this rank's share of the batches [start_step, stop_step), without end where that is None.
 
@@ -164,123 +147,62 @@ class Loader:
             StoreError: beyond the retry budget.
         """
         steps = itertools.count(start_step) if stop_step is None else range(start_step, stop_step)
-        with _Reading(self._source, self._settings) as reading:
-            planned: deque[_Planned] = deque()
-            made: deque[Future[Batch]] = deque()
+        settings = self._settings
+        with Reading(self._source, settings.num_threads, settings.num_prefetch_steps, raw=settings.raw) as reading:
+            planned: deque[tuple[int, Planned]] = deque()
+            made: deque[tuple[int, Future[Decoded]]] = deque()
+
+            def make_next() -> None:
+                step, rows = planned.popleft()
+                made.append((step, reading.make(rows)))
+
             for step in steps:
-                planned.append(reading.plan(step, self._rows(step), self._schedule.num_steps_held))
+                planned.append((step, reading.plan(step, self._rows(step), self._schedule.num_steps_held)))
                 if len(planned) > _NUM_STEPS_AHEAD:
-                    made.append(reading.make(planned.popleft(), self.steps_per_epoch))
-                if len(made) > self._settings.num_prefetch_steps:
-                    yield made.popleft().result()
-            made.extend(reading.make(rest, self.steps_per_epoch) for rest in planned)
-            while made:
-                yield made.popleft().result()
+                    make_next()
+                if len(made) > settings.num_prefetch_steps:
+                    yield self._batch(*made.popleft())
+            while planned or made:
+                while planned and len(made) <= settings.num_prefetch_steps:
+                    make_next()
+                yield self._batch(*made.popleft())
+
+    def _batch(self, step: int, decoded: Future[Decoded]) -> Batch:
+        ids, columns = decoded.result()
+        return Batch(step, step // self.steps_per_epoch, ids, columns)
 
     def _rows(self, step: int) -> Bundles:
         """Return the rows of this rank's share of a step, as bundles of one."""
-        mine = self._schedule.step(*divmod(step, self.steps_per_epoch)).of_rank(
-            self._settings.rank, self._settings.world_size
-        )
-        size = self._bundle_size
+        bundles = self._schedule.step(*divmod(step, self.steps_per_epoch))
+        mine, size = bundles.of_rank(self._settings.rank, self._settings.world_size), self._bundle_size
         rows = mine.places[:, None] * size + np.arange(size)
         return Bundles(np.repeat(mine.units, size), rows.reshape(-1))
 
-    def _make_schedule(self) -> Schedule:
-        settings, size = self._settings, self._bundle_size
-        if settings.global_batch_size % size:
+
+def _schedule(sources: Sequence[Source], shares: Sequence[Fraction | float], settings: LoaderSettings) -> Schedule:
+    manifest = sources[0].manifest
+    size, batch_size, num_lanes, seed = (
+        manifest.bundle_size,
+        settings.global_batch_size,
+        settings.num_lanes,
+        settings.seed,
+    )
+    if batch_size % size:
+        raise ConfigError(
+            f"global_batch_size: found {batch_size}, expected a multiple of {size}: the {size} examples of a bundle "
+            f"of {manifest.task} share a batch."
+        )
+    if manifest.batching == "apart":
+        if settings.last == "pad" or len(sources) > 1:
             raise ConfigError(
-                f"global_batch_size: found {settings.global_batch_size}, expected a multiple of {size}: the "
-                f"{size} examples of a bundle of {self.manifest.task} share a batch."
+                f"{manifest.task} keeps the examples of a source in different batches: its last batch cannot be "
+                "padded (expected last: drop), nor can several datasets of it be mixed."
             )
-        num_rows = np.array([unit.num_rows for unit in self._source.units], np.int64)
-        return PlainSchedule(
-            num_rows // size, settings.global_batch_size // size, settings.num_lanes, settings.seed, settings.last
-        )
-
-
-@dataclass(frozen=True)
-class _Planned:
-    step: int
-    rows: Bundles
-    units: Mapping[int, Future[dict[str, pa.Array]]]
-
-
-class _Reading:
-    """Threads that read and decode, and the units that are open; ends with the iteration."""
-
-    def __init__(self, source: Source, settings: LoaderSettings) -> None:
-        self._source = source
-        self._raw = settings.raw
-        num_reads = settings.num_threads if source.store.is_local else _NUM_REMOTE_READS
-        self._reads, self._batches, self._decoders = (
-            ThreadPoolExecutor(num, name)
-            for num, name in (
-                (num_reads, "read"),
-                (settings.num_prefetch_steps, "batch"),
-                (settings.num_threads, "decode"),
-            )
-        )
-        self._open: dict[int, tuple[int, Future[dict[str, pa.Array]]]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Readers end first, so that whoever waits for them does.
-        for pool in (self._reads, self._batches, self._decoders):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in (self._reads, self._batches, self._decoders):
-            pool.shutdown(wait=True)
-
-    def plan(self, step: int, rows: Bundles, num_steps_held: int) -> _Planned:
-        """Ask for the units of a step, and close those that are through."""
-        units = {}
-        for unit in dict.fromkeys(rows.units.tolist()):
-            known = self._open.get(unit)
-            future = known[1] if known else self._reads.submit(self._source.reader.read, self._source.units[unit])
-            self._open[unit] = (step, future)
-            units[unit] = future
-        self._open = {unit: entry for unit, entry in self._open.items() if entry[0] >= step - num_steps_held}
-        return _Planned(step, rows, units)
-
-    def make(self, planned: _Planned, steps_per_epoch: int) -> Future[Batch]:
-        """Return the batch of a step, to come."""
-        return self._batches.submit(self._make, planned, steps_per_epoch)
-
-    def _make(self, planned: _Planned, steps_per_epoch: int) -> Batch:
-        read = {unit: future.result() for unit, future in planned.units.items()}
-        ids, columns = decode_rows(self._source, planned.rows, read, self._decoders, raw=self._raw)
-        return Batch(planned.step, planned.step // steps_per_epoch, ids, columns)
-
-
-def decode_rows(
-    source: Source,
-    rows: Bundles,
-    read: Mapping[int, Mapping[str, pa.Array]],
-    pool: ThreadPoolExecutor,
-    *,
-    raw: bool = False,
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return ids and columns of some rows, in their order; `read` holds the columns of each of their units."""
-    order = np.argsort(rows.units, kind="stable")
-    firsts = np.flatnonzero(np.diff(rows.units[order], prepend=-1))
-    groups = [
-        (source.units[unit].name, read[unit], rows.places[places], places)
-        for places in np.split(order, firsts[1:])
-        for unit in [int(rows.units[places[0]])]
-    ]
-
-    def pieces(column: str) -> list[Piece]:
-        return [Piece(name, arrays[column], of_unit, places) for name, arrays, of_unit, places in groups]
-
-    columns: dict[str, Any] = {}
-    for column, feature in source.features.items():
-        columns |= decode_column(column, feature, pieces(column), pool, raw=raw)
-    ids = decode_column(_ID, source.manifest.typed_features()[_ID], pieces(_ID), pool)[_ID]
-    return tuple(ids), columns
+        return ApartSchedule(sources[0].num_rows, sources[0].apart(), batch_size, num_lanes, seed)
+    num_bundles = [source.num_rows // size for source in sources]
+    if len(sources) > 1:
+        return MixedSchedule(num_bundles, shares, batch_size // size, num_lanes, seed)
+    return PlainSchedule(num_bundles[0], batch_size // size, num_lanes, seed, settings.last)
 
 
 def read_split(
@@ -296,16 +218,12 @@ def read_split(
         ConfigError: as `open_source`; or the split holds no examples.
         CorruptData: a stored page or footer is damaged; names file and row group.
     """
-    source = open_source(dataset, split, columns, None, store_options)
-    sizes = np.array([unit.num_rows for unit in source.units], np.int64)
+    source = open_source(dataset, split, columns, store_options=store_options)
+    sizes = source.num_rows
     units = np.repeat(np.arange(len(sizes)), sizes)
-    rows = Bundles(units, np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes))
-    rows = Bundles(rows.units[:max_examples], rows.places[:max_examples])
-    if not len(rows.units):
+    places = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    if not len(units):
         raise ConfigError(f"{source.store.uri}: the split {split!r} holds no examples.")
-    num_threads = 2 if source.store.is_local else _NUM_REMOTE_READS
-    with ThreadPoolExecutor(num_threads) as pool:
-        wanted = np.unique(rows.units).tolist()
-        read = dict(zip(wanted, pool.map(lambda unit: source.reader.read(source.units[unit]), wanted), strict=True))
-        ids, decoded = decode_rows(source, rows, read, pool)
+    with Reading(source, num_threads=2, num_batches=1, raw=False) as reading:
+        ids, decoded = reading.make(reading.plan(0, Bundles(units[:max_examples], places[:max_examples]), 0)).result()
     return Batch(0, 0, ids, decoded)

@@ -86,6 +86,23 @@ def check_world(world_size: int, rank: int, num_lanes: int, num_bundles_per_step
         raise ConfigError(f"rank: found {rank}, expected 0 to {world_size - 1} (world_size is {world_size}).")
 
 
+def in_lanes(positions: Indices, num_bundles: int, num_lanes: int) -> Indices:
+    """Return where in a sequence of `num_bundles` the bundles at `positions` of the epoch stand."""
+    whole, longer = divmod(num_bundles, num_lanes)
+    lanes = positions % num_lanes
+    return lanes * whole + np.minimum(lanes, longer) + positions // num_lanes
+
+
+def by_rank(num: int, num_shares: int) -> Indices:
+    """Return the order that gives the i-th of `num_shares` equal runs of a batch to the ranks i mod world_size.
+
+    Args:
+        num: bundles of the batch, int64 [num].
+        num_shares: the greatest world size; divides `num`.
+    """
+    return np.arange(num).reshape(num_shares, num // num_shares).T.reshape(-1)
+
+
 class EpochOrder:
     """The sequence of one epoch.
 
@@ -101,16 +118,13 @@ class EpochOrder:
         self._num_bundles = num_bundles
         self._ends = np.cumsum(num_bundles[self._order])
         self.num_bundles = int(self._ends[-1]) if len(num_bundles) else 0
-        whole, longer = divmod(self.num_bundles, num_lanes)
-        lanes = np.arange(num_lanes)
-        self._lane_starts = lanes * whole + np.minimum(lanes, longer)
+        self._num_lanes = num_lanes
         # A unit is asked for by each batch that its lane serves; its permutation is kept while it is in use.
         self._inside = lru_cache(4 * num_lanes)(lambda unit: keyed_order(int(num_bundles[unit]), seed, epoch, unit))
 
     def at(self, positions: Indices) -> Bundles:
         """Return the bundles at positions of the epoch, each in [0, num_bundles)."""
-        num_lanes = len(self._lane_starts)
-        return self.in_sequence(self._lane_starts[positions % num_lanes] + positions // num_lanes)
+        return self.in_sequence(in_lanes(positions, self.num_bundles, self._num_lanes))
 
     def in_sequence(self, places: Indices) -> Bundles:
         """Return the bundles at places of the sequence before it is cut into lanes, each in [0, num_bundles)."""

@@ -15,6 +15,7 @@ from ..pipeline.errors import CorruptData
 from ..pipeline.manifest import Tables
 from ..pipeline.rng import sha256_hex
 from ..pipeline.storage import Store
+from .cache import Cache
 
 Split = Literal["train", "val", "all"]
 #: Wanted columns with less than this between them are one request.
@@ -26,6 +27,7 @@ class Unit:
     """One row group, and what must be known of its file to read it."""
 
     file: str
+    sha256: str
     file_num_bytes: int
     footer_sha256: str
     footer_num_bytes: int
@@ -54,6 +56,7 @@ def units_of(tables: Tables, split: Split) -> tuple[Unit, ...]:
 def _unit(shard: Mapping[str, Any], row: Mapping[str, Any]) -> Unit:
     return Unit(
         file=shard["file"],
+        sha256=shard["sha256"],
         file_num_bytes=shard["num_bytes"],
         footer_sha256=shard["footer_sha256"],
         footer_num_bytes=shard["footer_num_bytes"],
@@ -68,10 +71,12 @@ class ShardReader:
     Args:
         store: of the dataset.
         columns: to read.
+        cache: where what the store gave is kept.
     """
 
-    def __init__(self, store: Store, columns: Sequence[str]) -> None:
+    def __init__(self, store: Store, columns: Sequence[str], cache: Cache | None = None) -> None:
         self._store = store
+        self._cache = cache
         self._columns = list(columns)
         self._footers: dict[str, pq.FileMetaData] = {}
         self._lock = Lock()
@@ -105,7 +110,7 @@ class ShardReader:
         if known is not None:
             return known
         start = unit.file_num_bytes - unit.footer_num_bytes
-        data = self._store.get_range(unit.file, start, unit.footer_num_bytes)
+        data = self._get(unit, start, unit.footer_num_bytes)
         if sha256_hex(data) != unit.footer_sha256:
             raise CorruptData(
                 f"{self._name(unit)}: the file's footer does not match its checksum; the file is damaged."
@@ -115,11 +120,17 @@ class ShardReader:
         with self._lock:
             return self._footers.setdefault(unit.file, metadata)
 
+    def _get(self, unit: Unit, start: int, length: int) -> bytes:
+        def fetch() -> bytes:
+            return self._store.get_range(unit.file, start, length)
+
+        return fetch() if self._cache is None else self._cache.get(unit.sha256, start, length, fetch)
+
     def _fetch(self, unit: Unit, footer: pq.FileMetaData) -> list[tuple[int, bytes]]:
         """Return the bytes of the wanted columns, with where each run of them starts in the file."""
         pieces = []
         for start, end in _ranges(footer.row_group(unit.row_group), self._columns):
-            data = self._store.get_range(unit.file, start, end - start)
+            data = self._get(unit, start, end - start)
             if len(data) != end - start:
                 raise CorruptData(f"{self._name(unit)}: the file ends early; it is damaged.")
             pieces.append((start, data))

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from unlabeled.pipeline.errors import ConfigError, NotFound
+from unlabeled.pipeline.errors import ConfigError
 from unlabeled.pipeline.manifest import files_of, load_tables, require_manifest
 from unlabeled.pipeline.storage import Store
+from unlabeled.trainers.cache import CacheSettings
 from unlabeled.trainers.data import Batch, Loader, LoaderSettings, read_split
 
-from tests.loading import labelled, spoken, turns
+from tests.loading import labelled, pairs_of_clips, spoken, turns
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +102,40 @@ def test_a_world_that_does_not_fit_is_refused(store: Store) -> None:
         loader(store, world_size=3)
 
 
-@pytest.mark.parametrize("column", ["source_key", "crop_box", "lable"])
-def test_a_trainer_reaches_inputs_and_labels_alone(store: Store, column: str) -> None:
-    with pytest.raises(ConfigError, match=f"columns: found '{column}', expected inputs and labels: image, label"):
-        loader(store, columns=(column,))
+def test_datasets_are_mixed_exactly(store: Store, tmp_path: Path) -> None:
+    other = turns(tmp_path, 8, first=100)
+    of_other = {row["example_id"] for row in stored_rows(other, "train")}
+    loading = Loader([(store.uri, 0.75), (other.uri, 0.25)], LoaderSettings(global_batch_size=16))
+    assert loading.num_dropped_examples == 0
+    for batch in loading.batches(0, 2 * loading.steps_per_epoch):
+        assert sum(example_id in of_other for example_id in batch.example_ids) == 4
 
 
-def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotFound):
-        loader(Store.open(str(tmp_path)))
+@pytest.mark.s3
+def test_a_remote_dataset_is_read_from_the_cache_again(s3: Any, store: Store, tmp_path: Path) -> None:
+    remote = Store.open(f"{s3.uri}/turns", s3.options)
+    for page in store.list():
+        for info in page:
+            remote.put(info.key, store.get(info.key))
+    settings = LoaderSettings(global_batch_size=8, cache=CacheSettings(folder=tmp_path / "cache"))
+    first = list(Loader(remote.uri, settings, s3.options).batches(0, 6))
+    loading = Loader(remote.uri, settings, s3.options)
+    remote.delete([info.key for page in remote.list("data") for info in page])
+    second = list(loading.batches(0, 6))
+    assert [batch.example_ids for batch in first] == [batch.example_ids for batch in second]
+    assert all(np.array_equal(a.columns["image"], b.columns["image"]) for a, b in zip(first, second, strict=True))
+
+
+def test_clips_of_one_recording_never_share_a_batch(tmp_path: Path) -> None:
+    store = pairs_of_clips(tmp_path)
+    recordings = {row["example_id"]: row["source_key"] for row in stored_rows(store, "train")}
+    assert max(Counter(recordings.values()).values()) > 1
+    loading = loader(store, global_batch_size=6)
+    batches = list(loading.batches(0, 2 * loading.steps_per_epoch))
+    for batch in batches:
+        assert len({recordings[example_id] for example_id in batch.example_ids}) == 6
+    num_seen = len(set(ids(batches[: loading.steps_per_epoch])))
+    assert num_seen + loading.num_dropped_examples + loading.num_held_back_examples == len(recordings)
 
 
 def test_raw_batches_hold_the_stored_bytes(store: Store) -> None:

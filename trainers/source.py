@@ -1,0 +1,130 @@
+"""A version of a dataset, opened for reading: which columns, which row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from ..pipeline.errors import ConfigError, nearest
+from ..pipeline.features import Feature, Features
+from ..pipeline.manifest import Manifest, load_tables, require_manifest
+from ..pipeline.storage import Store, StoreOptions
+from .apart import sources_of_rows
+from .cache import Cache
+from .sequence import Indices
+from .shard_reader import ShardReader, Split, Unit, units_of
+
+ID = "example_id"
+#: What must be equal in a column of datasets that are read as one.
+_COMPARED = ("kind", "role", "dtype", "shape", "classes", "sample_rate_hz")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is read, and how.
+
+    Attributes:
+        store: of the dataset.
+        manifest: of the version.
+        split: that is read.
+        features: inputs and labels to read, by name.
+        units: row groups in plan order, each with its reader.
+    """
+
+    store: Store
+    manifest: Manifest
+    split: Split
+    features: Mapping[str, Feature]
+    units: tuple[tuple[ShardReader, Unit], ...]
+
+    @property
+    def id_feature(self) -> Feature:
+        """The column of ids, which is always read."""
+        return self.manifest.typed_features()[ID]
+
+    @property
+    def num_rows(self) -> Indices:
+        """Rows of each unit, int64 [num_units]."""
+        return np.array([unit.num_rows for _, unit in self.units], np.int64)
+
+    def read(self, index: int) -> dict[str, pa.Array]:
+        """Return the columns of a unit; raises as `ShardReader.read`."""
+        reader, unit = self.units[index]
+        return reader.read(unit)
+
+    def apart(self) -> Indices:
+        """Return a number for each row in plan order, int64: equal numbers are to be kept in different batches."""
+        return sources_of_rows(load_tables(self.store, self.manifest, "parts"), self.split)
+
+
+def open_source(
+    dataset: str,
+    split: Split,
+    columns: Sequence[str] | None = None,
+    *,
+    version: int | None = None,
+    store_options: StoreOptions | None = None,
+    cache: Cache | None = None,
+) -> Source:
+    """Return a version of a dataset (the newest by default), opened for reading columns of one split.
+
+    Raises:
+        ConfigError: a column is none of the inputs and labels, or the examples are stored as recipes.
+        NotFound: there is no such dataset or version.
+    """
+    store = Store.open(dataset, store_options)
+    manifest = require_manifest(store, version)
+    if manifest.store != "pixels":
+        raise ConfigError(f"{store.uri}: its examples are stored as recipes; this release reads stored pixels only.")
+    features = _wanted(manifest.typed_features(), columns)
+    reader = ShardReader(store, [*features, ID], None if store.is_local else cache)
+    units = units_of(load_tables(store, manifest, "shards", "row_groups"), split)
+    return Source(store, manifest, split, features, tuple((reader, unit) for unit in units))
+
+
+def joined(sources: Sequence[Source]) -> Source:
+    """Return several datasets as one source, their units one after the other; what else is asked is the first's.
+
+    Raises:
+        ConfigError: they differ in objective, columns or batching, naming both and what differs.
+    """
+    first, *others = sources
+    for other in others:
+        for name in ("objective", "batching", "bundle_size"):
+            found, expected = getattr(other.manifest, name), getattr(first.manifest, name)
+            if found != expected:
+                raise ConfigError(
+                    f"data: {other.store.uri} cannot be mixed with {first.store.uri}: its {name} is {found}, "
+                    f"expected {expected}."
+                )
+        differing = sorted(
+            name
+            for name in {*first.features, *other.features}
+            if _compared(first.features.get(name)) != _compared(other.features.get(name))
+        )
+        if differing:
+            raise ConfigError(
+                f"data: {other.store.uri} cannot be mixed with {first.store.uri}: columns {', '.join(differing)} "
+                "are not alike."
+            )
+    return replace(first, units=tuple(unit for source in sources for unit in source.units))
+
+
+def _compared(feature: Feature | None) -> list[object]:
+    return [getattr(feature, name, None) for name in _COMPARED]
+
+
+def _wanted(features: Features, columns: Sequence[str] | None) -> dict[str, Feature]:
+    allowed = features.with_role("input", "label")
+    if columns is None:
+        # The readable name of a class says nothing that its number does not.
+        columns = [name for name in allowed if name != "label_name"]
+    for name in columns:
+        if name not in allowed:
+            raise ConfigError(
+                f"columns: found {name!r}, expected inputs and labels: {', '.join(allowed)}.{nearest(name, allowed)}"
+            )
+    return {name: features[name] for name in columns}
