@@ -14,7 +14,7 @@ TASK ?= image_rotation
 UNLABELED_MEDIA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-chaos test-slow test-real fuzz lint bench env dev-env train-env lock clean
+.PHONY: help demo test test-s3 test-chaos test-slow test-cpus test-real fuzz lint bench env dev-env train-env lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-chaos: $(VENV)/.installed-dev  ## faults injected for real; minutes long
 
 test-slow: $(VENV)/.installed-dev  ## what takes more than half a minute
 	$(BIN)/pytest -m "slow and not real_media"
+
+test-cpus: $(VENV)/.installed-dev  ## every task on 1, 2 and 4 CPUs: the same bytes
+	$(BIN)/pytest -m slow tests/test_every_task.py
 
 test-real: $(VENV)/.installed-dev  ## real media from the folder UNLABELED_MEDIA
 	UNLABELED_MEDIA="$(UNLABELED_MEDIA)" $(BIN)/pytest -m real_media

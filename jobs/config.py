@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..pipeline.config import RunSettings, ShardSettings, parse
+from ..pipeline.config import PartSettings, RunSettings, ShardSettings, parse
 from ..pipeline.decode.limits import DecodeOptions, Limits
 from ..pipeline.errors import ConfigError, nearest
 
@@ -30,6 +30,7 @@ class Settings(BaseModel):
     listing: str | None = Field(None, description="csv or Parquet listing (key,size,etag) used instead of listing")
     limits: Limits = Limits()
     decode: DecodeOptions = DecodeOptions()
+    parts: PartSettings = PartSettings()
     shard: ShardSettings = ShardSettings()
     run: RunSettings = RunSettings()
     task: dict[str, Any] = Field(default_factory=dict, description="settings of the pretext task")

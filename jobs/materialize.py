@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ..pipeline.errors import ConfigError
 from ..pipeline.inventory import Inventory, take_inventory
 from ..pipeline.manifest import versions
 from ..pipeline.materialize import Finished, Output, Progress, Request, draft_new_plan, load_base, materialize
+from ..pipeline.parts import part_names
 from ..pipeline.pilot import PILOT_NUM_SOURCES, Pilot, hash_sources, run_pilot, sample_items
 from ..pipeline.plan import Shards
 from ..pipeline.shard import Target
@@ -222,21 +224,20 @@ class Materialize:
         base = load_base(output.target)
         target, draft = draft_new_plan(request, output, base, inventory)
         shards = draft.shards if draft else Shards.concat([])
-        keys = shards.parts.filter(pc.invert(shards.parts["is_context"]))["source_key"]
-        planned = inventory.sources.filter(pc.is_in(inventory.sources["source_key"], value_set=keys))
+        planned = shards.parts.filter(pc.invert(shards.parts["is_context"]))
         estimate = Pilot(0, 0, 0, sum(shards.shards["estimated_num_bytes"].to_pylist()), 0.0)
         num_pilot = min(num_pilot_sources, planned.num_rows)
         if num_pilot:
             estimate = run_pilot(target, inputs, planned, num_pilot).scaled(planned.num_rows)
         dropped = len(draft.dropped_shards) if draft else 0
-        known = base.tables.parts["source_key"]
+        known = part_names(base.tables.parts)
         return PlanReport(
             dataset=target.store.uri,
             task=target.recipe.task.name,
             base_version=base.version,
-            num_sources=inventory.sources.num_rows + inventory.rejected.num_rows,
-            num_new_sources=inventory.sources.num_rows
-            - int(pc.sum(pc.is_in(inventory.sources["source_key"], value_set=known)).as_py() or 0),
+            num_sources=draft.num_sources if draft else base.tables.parts.num_rows,
+            num_new_sources=planned.num_rows
+            - int(pc.sum(pc.is_in(part_names(planned), value_set=known)).as_py() or 0),
             num_planned_sources=planned.num_rows,
             num_rejected=inventory.rejected.num_rows,
             num_skipped_markers=inventory.num_skipped_markers,
@@ -296,6 +297,7 @@ class Materialize:
                 DecoderRecipe(name=file.name, media=file.media, suffixes=file.suffixes, source_sha256=file.sha256)
                 for file in decoder_files
             ),
+            parts=settings.parts,
             shard=settings.shard,
         )
 
@@ -391,4 +393,5 @@ def _make_assets(target: Target, inputs: Store, inventory: Inventory) -> Mapping
 
 def _keys(inventory: Inventory) -> Iterator[str]:
     for batch in inventory.sources.select(["source_key"]).to_batches():
-        yield from batch.column(0).to_pylist()
+        for key, _ in itertools.groupby(batch.column(0).to_pylist()):
+            yield key

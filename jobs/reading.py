@@ -59,9 +59,10 @@ class Shown(_Report):
 
 
 class RejectInfo(_Report):
-    """One source that was rejected."""
+    """One source that was rejected, or the part of one that starts at `start`."""
 
     source_key: str
+    start: int
     stage: str
     reason: str
     is_permanent: bool
@@ -154,6 +155,7 @@ def rejects(dataset: str, *, version: int | None = None, store_options: StoreOpt
     listed = [
         RejectInfo(
             source_key=row["source_key"],
+            start=row["start"],
             stage=row["stage"],
             reason=row["reason"],
             is_permanent=row["is_permanent"],

@@ -49,7 +49,7 @@ def assemble(plan: Plan, base: Tables, receipts: Sequence[Receipt]) -> Tables:
     header = plan.header
     keep_parts = base.parts.filter(pc.not_equal(base.parts["generation"], SETTLED))
     keep_rejects = base.rejects.filter(pc.not_equal(base.rejects["generation"], SETTLED))
-    removed = plan.removed_keys()
+    removed = plan.removed_parts()
     parts, rejects = _new_parts(plan, receipts)
     tables = Tables(
         shards=_in_order(drop_parts_of_shards(base.shards, header.dropped_shards), _new_shards(plan, receipts)),
@@ -192,13 +192,13 @@ def _new_parts(plan: Plan, receipts: Sequence[Receipt]) -> tuple[pa.Table, pa.Ta
         start = starts[index].as_py()
         num_parts = 0 if start is None else shard["num_parts"]
         mine = planned.slice(start or 0, num_parts)
-        found = {outcome.source_key: outcome for outcome in receipt.outcomes}
-        keys = mine["source_key"].to_pylist()
-        if set(keys) != set(found) or len(keys) != len(receipt.outcomes):
+        found = {outcome.name: outcome for outcome in receipt.outcomes}
+        names = [*zip(mine["source_key"].to_pylist(), mine["start"].to_pylist(), strict=True)]
+        if set(names) != set(found) or len(names) != len(receipt.outcomes):
             raise CorruptData(
-                f"receipt of shard {shard['shard_id']}: it accounts for {len(found)} parts, the plan has {len(keys)}."
+                f"receipt of shard {shard['shard_id']}: it accounts for {len(found)} parts, the plan has {len(names)}."
             )
-        outcomes = [found[key] for key in keys]
+        outcomes = [found[name] for name in names]
         parts.append(_part_rows(shard, mine, outcomes))
         rejects.append(_reject_rows(shard, [outcome for outcome in outcomes if outcome.status == "rejected"]))
     return pa.concat_tables(parts), pa.concat_tables(rejects)
@@ -220,6 +220,7 @@ def _reject_rows(shard: dict[str, Any], outcomes: Sequence[Any]) -> pa.Table:
             "ordinal": shard["ordinal"],
             "shard_id": shard["shard_id"],
             "source_key": outcome.source_key,
+            "start": outcome.start,
             "etag": outcome.etag,
             "stage": outcome.stage,
             "reason": outcome.reason,

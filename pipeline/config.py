@@ -30,6 +30,13 @@ class ShardSettings(_Settings):
     row_group_max_num_bytes: int = Field(16 * 2**20, ge=2**12, description="bytes of a row group, about, at most")
 
 
+class PartSettings(_Settings):
+    """Which sources are cut into parts that are worked on alone, and how large those are."""
+
+    above_num_bytes: int = Field(256 * 2**20, ge=1, description="a source of more bytes is cut into parts ...")
+    num_bytes: int = Field(64 * 2**20, ge=1, description="... of this many bytes (text: a line belongs to one part)")
+
+
 class TaskRecipe(_Settings):
     """A pretext task and its settings, resolved: every field is there."""
 
@@ -62,6 +69,7 @@ class Recipe(_Settings):
     limits: Limits = Limits()
     decode: DecodeOptions = DecodeOptions()
     decoders: tuple[DecoderRecipe, ...] = Field((), description="users' decoders of their own")
+    parts: PartSettings = PartSettings()
     shard: ShardSettings = ShardSettings()
 
     @property

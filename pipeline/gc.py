@@ -81,7 +81,7 @@ def _plan_keys(store: Store, name: str) -> Iterable[str]:
         header.shards_sha256,
         header.settled_parts_sha256,
         header.settled_rejects_sha256,
-        header.removed_keys_sha256,
+        header.removed_parts_sha256,
         *(chunk.sha256 for chunk in header.chunks),
     )
     yield from (f"_plans/{sha256}.parquet" for sha256 in tables)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .parts import part_names
 from .plan import MAX_ATTEMPTS
 
 #: Returns the sha256 of the sources in a table (inventory columns), by source_key; a key that is gone is left out.
@@ -24,22 +25,23 @@ class Changes:
     """How an inventory differs from a base version.
 
     new: inventory rows to plan from scratch, with `attempt` (0 for sources never seen).
-    removed_keys: parts of the base that the next version drops, because they are gone or planned anew.
+    removed: parts of the base that the next version drops, because they are gone or planned anew (REMOVED_SCHEMA).
     replanned: shard_id -> inventory rows that remain of it, with `content_version`; empty where nothing remains.
     checked: rows whose etag is new but whose content is the same: source_key, etag, num_bytes, sha256.
     """
 
     new: pa.Table
-    removed_keys: list[str]
+    removed: pa.Table
     replanned: Mapping[str, pa.Table]
     checked: pa.Table
 
     @property
     def is_empty(self) -> bool:
         """True where the next version would equal the base."""
-        return self.new.num_rows == 0 and not self.removed_keys and not self.replanned
+        return self.new.num_rows == 0 and not self.removed.num_rows and not self.replanned
 
 
+REMOVED_SCHEMA = pa.schema([pa.field("source_key", pa.string()), pa.field("start", pa.int64())])
 CHECKED_SCHEMA = pa.schema(
     [
         pa.field("source_key", pa.string()),
@@ -60,6 +62,9 @@ def compare(
 ) -> Changes:
     """Return how `sources` (inventory columns) differ from the parts of a base version.
 
+    Parts are compared by source and start. A source that has changed has all its parts planned again: each stays in
+    the shard of the part that started there, what starts elsewhere is new.
+
     Args:
         sources: what is listed now.
         base_parts: the base's parts table, without settled ones (no shard).
@@ -68,12 +73,13 @@ def compare(
         retry_keys: rejected sources to try again, whatever their reason and attempts; None: those whose reject was
             transient and that have attempts left.
     """
-    place = _index_in(sources["source_key"], base_parts["source_key"])
+    names, base_names = part_names(sources), part_names(base_parts)
+    place = _index_in(names, base_names)
     known = np.flatnonzero(place >= 0)
     is_same = _same_hint(sources.take(known), base_parts.take(place[known]), checked)
     doubtful = known[~is_same]
     changed_rows, fresh = _really_changed(sources, base_parts, place, doubtful, hash_sources)
-    gone = np.flatnonzero(_index_in(base_parts["source_key"], sources["source_key"]) < 0)
+    gone = np.flatnonzero(_index_in(base_names, names) < 0)
 
     used = np.array(base_parts["status"].to_pylist(), dtype=object) == "used"
     changed_parts = place[changed_rows]
@@ -87,13 +93,21 @@ def compare(
     source_of_part[place[known]] = known
     versions = {int(place[row]): fresh[row] for row in changed_rows.tolist()}
     anew = [part for part in [*quiet, *retried.tolist()] if source_of_part[part] >= 0]
-    keys = base_parts["source_key"].to_pylist()
+    keys = sources["source_key"]
+    of_changed = {keys[row].as_py(): fresh[row] for row in changed_rows.tolist()}
+    never_seen = {row: of_changed.get(keys[row].as_py(), "") for row in np.flatnonzero(place < 0).tolist()}
     return Changes(
-        new=_new_sources(sources, base_parts, np.flatnonzero(place < 0), source_of_part, anew, versions),
-        removed_keys=sorted(keys[part] for part in [*quiet, *retried.tolist()]),
+        new=_new_sources(sources, base_parts, never_seen, source_of_part, anew, versions),
+        removed=_named(base_parts, [*quiet, *retried.tolist()]),
         replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions, set(anew)),
         checked=_checked(sources, doubtful, set(changed_rows.tolist()), fresh),
     )
+
+
+def _named(parts: pa.Table, rows: list[int]) -> pa.Table:
+    """Return which parts stand in `rows`, sorted."""
+    named = parts.take(np.array(rows, np.int64)).select(REMOVED_SCHEMA.names)
+    return named.sort_by([("source_key", "ascending"), ("start", "ascending")]).cast(REMOVED_SCHEMA)
 
 
 def _index_in(keys: pa.ChunkedArray, known: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -146,18 +160,17 @@ def _retried(parts: pa.Table, keys: Collection[str] | None, excluded: set[int]) 
 def _new_sources(
     sources: pa.Table,
     parts: pa.Table,
-    never_seen: NDArray[np.int64],
+    never_seen: Mapping[int, str],
     source_of_part: NDArray[np.int64],
     anew: list[int],
     versions: Mapping[int, str],
 ) -> pa.Table:
-    """Return the rows of `sources` to plan from scratch: never seen, or of parts that gave no rows."""
+    """Return the rows to plan from scratch: never seen (row -> content version), or of parts that gave no rows."""
     attempts = parts["attempt"].to_pylist()
     # A changed object starts over; one that is tried again counts on.
     again = [0 if part in versions else attempts[part] + 1 for part in anew]
-    rows = np.concatenate([never_seen, source_of_part[anew] if anew else np.array([], np.int64)])
-    table = sources.take(rows)
-    content = [""] * len(never_seen) + [versions.get(part, "") for part in anew]
+    table = sources.take(np.array([*never_seen, *(int(source_of_part[part]) for part in anew)], np.int64))
+    content = [*never_seen.values(), *(versions.get(part, "") for part in anew)]
     table = table.append_column("content_version", pa.array(content, pa.string()))
     return table.append_column("attempt", pa.array([0] * len(never_seen) + again, pa.int32()))
 

@@ -24,12 +24,12 @@ from .storage import ObjectInfo, Page, Store, StoreOptions, open_parent
 
 __all__ = ["INVENTORY_SCHEMA", "REJECTED_SCHEMA", "Inventory", "OpenSource", "SourceReader", "take_inventory"]
 
-#: One row a source.
+#: One row a source, or a part of one that is cut (see parts.py).
 #: num_bytes: its size (for a Parquet cell the mean of its row group); etag: of the object that holds it, a hint.
 #: object_key: the object to read, equal to source_key for plain objects. offset_bytes: where a tar member's data
 #: starts, else 0 for plain objects and -1 for Parquet. row_group, row: of a Parquet cell, else -1.
 #: unit: what is read together: source_key for plain objects, `key#@<run>` for consecutive tar members up to 8 MiB,
-#: `key#@<row group>/<column>` for Parquet cells.
+#: `key#@<row group>/<column>` for Parquet cells. start, end: bounds of the part; (0, -1) is the whole source.
 INVENTORY_SCHEMA = pa.schema(
     [
         pa.field("source_key", pa.string()),
@@ -40,6 +40,8 @@ INVENTORY_SCHEMA = pa.schema(
         pa.field("row_group", pa.int32()),
         pa.field("row", pa.int64()),
         pa.field("unit", pa.string()),
+        pa.field("start", pa.int64()),
+        pa.field("end", pa.int64()),
     ]
 )
 #: One row an object or member that cannot be a source; the same source_key may stand in several rows.
@@ -62,7 +64,7 @@ class Inventory:
 
     Attributes:
         root: URI of the folder that source keys are relative to; without a trailing slash.
-        sources: INVENTORY_SCHEMA, sorted by source_key, which is unique.
+        sources: INVENTORY_SCHEMA, sorted by (source_key, start), which are unique.
         rejected: REJECTED_SCHEMA, sorted by source_key: keys that the client cannot name, corrupt containers,
             members that are links.
         num_skipped_markers: zero-byte directory markers that were left out.
@@ -206,6 +208,8 @@ def _plain_table(found: _Found) -> pa.Table:
         "row_group": np.full(num, -1, np.int32),
         "row": np.full(num, -1, np.int64),
         "unit": keys,
+        "start": np.zeros(num, np.int64),
+        "end": np.full(num, -1, np.int64),
     }
     return pa.table(columns, INVENTORY_SCHEMA)
 
@@ -250,6 +254,8 @@ def _container_tables(info: ObjectInfo, index: pa.Table, wanted: _Wanted) -> tup
         **constants,
         "source_key": keys,
         "unit": pc.binary_join_element_wise(info.key, index["run"], "#@"),
+        "start": np.zeros(index.num_rows, np.int64),
+        "end": np.full(index.num_rows, -1, np.int64),
     }
     table = pa.table(columns).filter(pa.array(is_wanted, pa.bool_()))
     is_good = pc.equal(table["reason"], "")

@@ -15,6 +15,8 @@ from .storage import Store
 
 _RECEIPTS = "_receipts/"
 _ATTEMPTS = "_attempts/"
+#: A part: its source's key, and where it starts in the source (microseconds or bytes).
+PartName = tuple[str, int]
 #: Parallel reads of small objects: enough to hide 30 ms of latency, few enough for any store.
 _NUM_THREADS = 32
 
@@ -30,7 +32,10 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one part. `status`: used, filtered or rejected; context parts have none and are left out."""
+    """What became of one part. `status`: used, filtered or rejected; context parts have none and are left out.
+
+    A part is named by its source and by where it starts in it, 0 for a whole source.
+    """
 
     source_key: str
     status: str
@@ -43,6 +48,12 @@ class Outcome:
     num_bytes: int = 0
     etag: str = ""
     num_examples: int = 0
+    start: int = 0
+
+    @property
+    def name(self) -> PartName:
+        """Which part."""
+        return self.source_key, self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +193,26 @@ def begin_attempt(store: Store, shard_id: str) -> int:
             return attempt
 
 
-def note_progress(store: Store, shard_id: str, attempt: int, source_key: str) -> None:
-    """Record which source an attempt is about to work on ("" for none), so that the next one knows what killed it."""
-    store.put(f"{_ATTEMPTS}{shard_id}/{attempt}.at", source_key.encode("utf-8", "surrogatepass"))
+def note_progress(store: Store, shard_id: str, attempt: int, part: PartName | None) -> None:
+    """Record which part an attempt is about to work on (None for none), so that the next one knows what killed it."""
+    store.put(f"{_ATTEMPTS}{shard_id}/{attempt}.at", canonical_json(part) if part else b"")
 
 
-def fatal_sources(store: Store, shard_id: str, attempt: int) -> set[str]:
-    """Return the sources on which at least two earlier attempts ended: they kill the worker itself.
+def fatal_parts(store: Store, shard_id: str, attempt: int) -> set[PartName]:
+    """Return the parts on which at least two earlier attempts ended: they kill the worker itself.
 
-    An attempt that ended in any other way has noted "" last.
+    An attempt that ended in any other way has noted nothing last.
     """
     last = []
     for earlier in range(1, attempt):
         try:
-            last.append(store.get(f"{_ATTEMPTS}{shard_id}/{earlier}.at").decode("utf-8", "surrogatepass"))
+            last.append(store.get(f"{_ATTEMPTS}{shard_id}/{earlier}.at"))
         except NotFound:
             continue
-    return {key for key in last if key and last.count(key) >= 2}
+    fatal = {note for note in last if note and last.count(note) >= 2}
+    return {(key, start) for key, start in map(_part_of_note, fatal)}
+
+
+def _part_of_note(note: bytes) -> PartName:
+    key, start = json.loads(note.decode("utf-8", "surrogatepass"))
+    return key, start

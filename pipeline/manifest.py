@@ -87,6 +87,7 @@ REJECTS = pa.schema(
         pa.field("ordinal", pa.int32()),
         pa.field("shard_id", pa.string()),
         pa.field("source_key", pa.string()),
+        pa.field("start", pa.int64()),
         pa.field("etag", pa.string()),
         pa.field("stage", pa.string()),
         pa.field("reason", pa.string()),

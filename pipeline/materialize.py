@@ -14,8 +14,9 @@ from .config import Recipe, RunSettings, first_difference
 from .errors import ConfigError, CorruptData, UnlabeledError
 from .increment import Hasher
 from .inventory import Inventory
-from .ledger import listed_receipts, read_receipts
+from .ledger import PartName, listed_receipts, read_receipts
 from .manifest import Manifest, Tables, create_content, load_manifest, load_tables, publish, require_manifest
+from .parts import cut_sources
 from .plan_store import Draft, Plan, abandon_plan, save_plan, unpublished_plan
 from .planning import Base, Planning, draft_plan
 from .rng import sha256_hex
@@ -202,6 +203,9 @@ def draft_new_plan(
         ConfigError: the dataset was made from another input.
     """
     target = output.target
+    recipe = target.recipe
+    cut = cut_sources(inventory.sources, target.task.modality, recipe.parts, target.decoder_files)
+    inventory = replace(inventory, sources=cut)
     if base.manifest is not None and base.manifest.input_uri != inventory.root and not request.rebuild:
         raise ConfigError(
             f"`--input`: found {inventory.root!r}, but {target.store.uri} was made from {base.manifest.input_uri!r}. "
@@ -297,17 +301,17 @@ def _joined(todo: Sequence[Job], plans: Sequence[Plan | None]) -> list[WorkUnit]
             at = parent[at]
         return at
 
-    holder: dict[str, int] = {}
+    holder: dict[PartName, int] = {}
     for target, plan in enumerate(plans):
         if plan is None:
             continue
         parts = plan.parts()
-        columns = (parts[name].to_pylist() for name in ("source_key", "shard_index", "is_context"))
-        for key, shard_index, is_context in zip(*columns, strict=True):
+        columns = (parts[name].to_pylist() for name in ("source_key", "start", "shard_index", "is_context"))
+        for key, start, shard_index, is_context in zip(*columns, strict=True):
             at = first_job.get((target, shard_index))
             if at is None or is_context:
                 continue
-            parent[root(at)] = root(holder.setdefault(key, at))
+            parent[root(at)] = root(holder.setdefault((key, start), at))
     members: dict[int, list[Job]] = {}
     for at, job in enumerate(todo):
         members.setdefault(root(at), []).append(job)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from .decode.fence import Fence
 from .errors import Reject
 from .inventory import SourceReader
+from .parts import whole_sources
 from .plan import in_plan_order
 from .shard import ShardMaker, Target
 from .storage import Store
@@ -51,7 +51,7 @@ class Pilot:
 
 
 def first_in_plan_order(sources: pa.Table, num_sources: int) -> pa.Table:
-    """Return the first sources in plan order: a fair sample, the same for every listing."""
+    """Return the first sources (or parts) in plan order: a fair sample, the same for every listing."""
     ordered = in_plan_order(sources)
     return ordered.slice(0, min(num_sources, ordered.num_rows))
 
@@ -72,6 +72,7 @@ def run_pilot(target: Target, inputs: Store, sources: pa.Table, num_sources: int
             part: Mapping[str, Any] = {
                 "source_key": source.source_key,
                 "group_id": source.source_key,
+                "start": source.start,
                 "content_version": "",
                 "is_context": False,
                 "etag": "",
@@ -90,10 +91,10 @@ def sample_items(task: PretextTask[Any], inputs: Store, sources: pa.Table, fence
 
 
 def hash_sources(inputs: Store, sources: pa.Table) -> dict[str, str]:
-    """Return the sha256 of each source's bytes by source_key; sources that are gone are left out."""
+    """Return the sha256 of each whole source's bytes by source_key; sources that are gone are left out."""
     digests = {}
-    order = np.argsort(sources["source_key"].to_numpy(zero_copy_only=False))
-    with SourceReader(inputs, sources.take(order), check_etag=False) as reader:
+    ordered = whole_sources(sources.sort_by("source_key"))
+    with SourceReader(inputs, ordered, check_etag=False) as reader:
         for source in reader:
             # A large source is read only now, and may have gone meanwhile.
             with contextlib.suppress(Reject):

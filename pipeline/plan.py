@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .config import FORMAT_VERSION, Recipe, ShardSettings
 from .groups import SPLITS, GroupOf, splits_of
+from .parts import shares_num_bytes
 from .rng import canonical_json, sha256_hex
 from .task import PretextTask
 
@@ -102,7 +103,7 @@ def pack(
     sources = in_plan_order(sources)
     groups = np.array([group_of(key) for key in sources["source_key"].to_pylist()], dtype=object)
     splits = np.array(splits_of(list(groups), recipe.val_fraction, recipe.seed))
-    num_bytes = sources["num_bytes"].to_numpy()
+    num_bytes = shares_num_bytes(sources)
     weight = weight_of(task.modality, num_bytes)
     estimate = np.array([task.estimate_num_bytes(size) for size in num_bytes.tolist()], np.int64)
     total = int(estimate.sum())
@@ -118,14 +119,14 @@ def pack(
 
 
 def in_plan_order(sources: pa.Table) -> pa.Table:
-    """Return `sources` in the order of (sha256(unit), place in the unit, source_key): the same for every listing."""
+    """Return `sources` by sha256(unit), place in the unit, source_key and start: the same order for every listing."""
     units = sources["unit"].to_pylist()
     digests: dict[str, bytes] = {}
     for unit in units:
         if unit not in digests:
             digests[unit] = hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()
     keyed = sources.append_column("_digest", pa.array([digests[unit] for unit in units], pa.binary(32)))
-    order = [(name, "ascending") for name in ("_digest", "offset_bytes", "row", "source_key")]
+    order = [(name, "ascending") for name in ("_digest", "offset_bytes", "row", "source_key", "start")]
     return keyed.sort_by(order).drop_columns(["_digest"])
 
 
@@ -215,8 +216,6 @@ def part_rows(sources: pa.Table, groups: Iterable[str], shard_index: NDArray[np.
         "shard_index": shard_index,
         "group_id": pa.array(groups, pa.string()),
         "content_version": [""] * num_rows,
-        "start": np.zeros(num_rows, np.int64),
-        "end": np.full(num_rows, -1, np.int64),
         "is_context": np.zeros(num_rows, bool),
     }
     columns = [

@@ -20,6 +20,7 @@ from .config import FORMAT_VERSION, Recipe
 from .errors import CorruptData
 from .ledger import checked_json, with_digest
 from .manifest import create_content, parquet_bytes
+from .parts import part_names
 from .plan import PARTS_SCHEMA, Shards
 from .rng import sha256_hex
 from .storage import Store
@@ -57,7 +58,7 @@ class PlanHeader(BaseModel):
     settled_parts_sha256: str
     settled_rejects_sha256: str
     dropped_shards: list[str]
-    removed_keys_sha256: str
+    removed_parts_sha256: str
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,9 @@ class Plan:
         """Return the rejects among them."""
         return read_plan_table(self.store, self.header.settled_rejects_sha256)
 
-    def removed_keys(self) -> list[str]:
-        """Return the source keys whose parts the next version drops."""
-        keys: list[str] = read_plan_table(self.store, self.header.removed_keys_sha256)["source_key"].to_pylist()
-        return keys
+    def removed_parts(self) -> pa.Table:
+        """Return which parts the next version drops (REMOVED_SCHEMA)."""
+        return read_plan_table(self.store, self.header.removed_parts_sha256)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Draft:
     settled_parts: pa.Table
     settled_rejects: pa.Table
     dropped_shards: Sequence[str]
-    removed_keys: Sequence[str]
+    removed_parts: pa.Table
 
 
 def save_plan(store: Store, draft: Draft) -> Plan:
@@ -122,7 +122,6 @@ def save_plan(store: Store, draft: Draft) -> Plan:
         num_shards = min(CHUNK_NUM_SHARDS, len(draft.shards) - first)
         data = _chunk_bytes(draft.shards, range(first, first + num_shards))
         chunks.append(Chunk(sha256=_save(store, data), first_shard=first, num_shards=num_shards))
-    removed = pa.table({"source_key": pa.array(list(draft.removed_keys), pa.string())})
     header = PlanHeader(
         base_version=draft.base_version,
         generation=draft.generation,
@@ -137,7 +136,7 @@ def save_plan(store: Store, draft: Draft) -> Plan:
         settled_parts_sha256=_save(store, parquet_bytes(draft.settled_parts)),
         settled_rejects_sha256=_save(store, parquet_bytes(draft.settled_rejects)),
         dropped_shards=list(draft.dropped_shards),
-        removed_keys_sha256=_save(store, parquet_bytes(removed)),
+        removed_parts_sha256=_save(store, parquet_bytes(draft.removed_parts)),
     )
     data = with_digest({"format_version": FORMAT_VERSION, **header.model_dump(mode="json")})
     name = f"v{draft.base_version:08d}-{sha256_hex(data)[:32]}"
@@ -216,8 +215,8 @@ def _chunk_bytes(shards: Shards, indexes: range) -> bytes:
     return sink.getvalue()
 
 
-def drop_parts(parts: pa.Table, dropped_shards: Sequence[str], removed_keys: Sequence[str]) -> pa.Table:
-    """Return a base version's parts without those of dropped shards and removed keys."""
+def drop_parts(parts: pa.Table, dropped_shards: Sequence[str], removed: pa.Table) -> pa.Table:
+    """Return a base version's parts (or rejects) without those of dropped shards and the `removed` ones."""
     dropped = pc.is_in(parts["shard_id"], value_set=pa.array(list(dropped_shards), pa.string()))
-    removed = pc.is_in(parts["source_key"], value_set=pa.array(list(removed_keys), pa.string()))
-    return parts.filter(pc.invert(pc.or_(dropped, removed)))
+    is_removed = pc.is_in(part_names(parts), value_set=part_names(removed))
+    return parts.filter(pc.invert(pc.or_(dropped, is_removed)))

@@ -18,6 +18,7 @@ from .increment import CHECKED_SCHEMA, Changes, Hasher, compare
 from .inventory import Inventory
 from .ledger import listed_receipts, read_receipts
 from .manifest import PARTS, REJECTS, SETTLED, Manifest, Tables, create_content, parquet_bytes
+from .parts import part_names
 from .plan import PART_FIELDS, PARTS_SCHEMA, SHARDS_SCHEMA, Shards, pack, part_rows, with_context, with_ids
 from .plan_store import Draft, drop_parts
 from .rng import sha256_hex
@@ -83,7 +84,7 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
         shards = with_context(shards, num_partners, _lenders(shards, in_shards, changes, inventory.sources))
     shards = with_ids(shards, recipe, assets)
     shards = _without_stale_receipts(target.store, shards, recipe, assets, hash_sources)
-    kept = drop_parts(in_shards, [*changes.replanned, *emptied], changes.removed_keys)
+    kept = drop_parts(in_shards, [*changes.replanned, *emptied], changes.removed)
     # A shard none of whose parts is left would stand beside one of the same name, were they planned like that again.
     dropped = sorted(set(base.tables.shards["shard_id"].to_pylist()) - set(kept["shard_id"].to_pylist()))
     num_planned = shards.parts.num_rows - int(pc.sum(shards.parts["is_context"]).as_py() or 0)
@@ -103,7 +104,7 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
         settled_parts=settled_parts,
         settled_rejects=settled_rejects,
         dropped_shards=dropped,
-        removed_keys=changes.removed_keys,
+        removed_parts=changes.removed,
     )
 
 
@@ -133,6 +134,7 @@ def settle(inventory: Inventory, recipe: Recipe, group_of: GroupOf) -> tuple[pa.
         {
             **common,
             "source_key": row["source_key"],
+            "start": 0,
             "etag": row["etag"],
             "stage": str(Stage.LIST),
             "reason": row["reason"],
@@ -191,11 +193,11 @@ def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes, listed: pa.T
     splits = shards.shards["split"].take(shards.parts["shard_index"])
     planned = shards.parts.select(names).append_column("split", splits)
     used = in_shards.filter(pc.equal(in_shards["status"], "used"))
-    gone = pa.array([*changes.removed_keys, *planned["source_key"].to_pylist()], pa.string())
-    used = used.filter(pc.invert(pc.is_in(used["source_key"], value_set=gone)))
+    gone = pa.concat_tables([changes.removed, planned.select(changes.removed.schema.names)])
+    used = used.filter(pc.invert(pc.is_in(part_names(used), value_set=part_names(gone))))
     used = used.append_column("is_context", pa.array([True] * used.num_rows, pa.bool_()))
     used = used.filter(pc.invert(pc.is_in(used["shard_id"], value_set=pa.array(list(changes.replanned), pa.string()))))
-    place = pc.index_in(used["source_key"], value_set=listed["source_key"])
+    place = pc.index_in(part_names(used), value_set=part_names(listed))
     for name in set(listed.column_names) & set(names):
         column = listed[name].take(place).cast(used.schema.field(name).type)
         used = used.set_column(used.schema.get_field_index(name), used.schema.field(name), column)
@@ -214,15 +216,16 @@ def _without_stale_receipts(
     done = sorted(set(ids) & listed_receipts(store))
     if not done:
         return shards
-    read_as = {outcome.source_key: outcome for receipt in read_receipts(store, done) for outcome in receipt.outcomes}
+    read_as = {outcome.name: outcome for receipt in read_receipts(store, done) for outcome in receipt.outcomes}
     keys, etags = shards.parts["source_key"].to_pylist(), shards.parts["etag"].to_pylist()
-    doubtful = [row for row, key in enumerate(keys) if key in read_as and read_as[key].etag != etags[row]]
+    names = [*zip(keys, shards.parts["start"].to_pylist(), strict=True)]
+    doubtful = [row for row, name in enumerate(names) if name in read_as and read_as[name].etag != etags[row]]
     if not doubtful:
         return shards
     fresh = hash_sources(shards.parts.take(doubtful))
     versions = shards.parts["content_version"].to_pylist()
     for row in doubtful:
-        if fresh.get(keys[row], "") != read_as[keys[row]].sha256:
+        if fresh.get(keys[row], "") != read_as[names[row]].sha256:
             versions[row] = fresh.get(keys[row], "")
     column = PARTS_SCHEMA.get_field_index("content_version")
     parts = shards.parts.set_column(column, "content_version", pa.array(versions, pa.string()))

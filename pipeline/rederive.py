@@ -33,7 +33,8 @@ _CHANGED = frozenset({RejectReason.CHANGED, RejectReason.MISSING, RejectReason.E
 _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-5
 
-_Rows = Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]]
+_OfSource = Sequence[tuple[int, Mapping[str, Any]]]
+_Rows = Mapping[str, _OfSource]
 
 
 @dataclass
@@ -99,9 +100,10 @@ def rederive(
         has_sha256 = all(sha256s.values())
         with SourceReader(opinion.inputs, mine, check_etag=not has_sha256 and any(etags.values())) as reader:
             for source in reader:
-                if check.source(source, sha256s[source.source_key], rows.get(source.source_key, ())):
+                of_part = _within(rows.get(source.source_key, ()), source.bounds)
+                if check.source(source, sha256s[source.source_key], of_part):
                     done.num_sources += 1
-                    done.num_rows += len(rows.get(source.source_key, ()))
+                    done.num_rows += len(of_part)
                 else:
                     done.changed.append(source.source_key)
     return done
@@ -130,6 +132,11 @@ def _rows_of(file: pq.ParquetFile, keys: Sequence[str]) -> _Rows:
     return rows
 
 
+def _within(rows: _OfSource, bounds: tuple[int, int] | None) -> _OfSource:
+    """Return the rows that lie in a part of their source."""
+    return rows if bounds is None else [row for row in rows if bounds[0] <= row[1]["segment"] < bounds[1]]
+
+
 @dataclass(frozen=True)
 class _ShardCheck:
     """Compares rows of one shard with what their sources say."""
@@ -140,7 +147,7 @@ class _ShardCheck:
     fence: Fence
     findings: Findings
 
-    def source(self, source: OpenSource, sha256: str, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> bool:
+    def source(self, source: OpenSource, sha256: str, rows: _OfSource) -> bool:
         """Check a source's rows; False where it is not what it was."""
         if source.error is not None:
             if source.error.reason not in _CHANGED:
@@ -163,7 +170,7 @@ class _ShardCheck:
         message = f"{source.source_key!r} cannot be used: {verdict.reason}, {verdict.message}"
         self.findings.add("rederive", message, self.file, source_key=source.source_key)
 
-    def _rows(self, source: OpenSource, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    def _rows(self, source: OpenSource, rows: _OfSource) -> None:
         of_segment = defaultdict(list)
         for number, row in rows:
             of_segment[row["segment"]].append((number, row))

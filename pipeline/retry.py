@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from .errors import NotFound
 from .inventory import INVENTORY_SCHEMA, REJECTED_SCHEMA, Inventory
 from .manifest import SETTLED, Manifest, load_tables
+from .parts import WHOLE
 from .storage import Store
 
 _NUM_THREADS = 32
@@ -35,21 +36,32 @@ def retry_inventory(store: Store, manifest: Manifest, inputs: Store, *, everythi
     found = _heads(inputs, sorted({rows[index]["object_key"] for index in rejected}))
     permanent = held["is_permanent"].to_pylist()
     retry_keys = set()
+    changed: dict[str, tuple[int, str]] = {}
     for index in rejected:
         row = rows[index]
         now = found.get(row["object_key"])
         is_plain = row["object_key"] == row["source_key"]
         if now is None or (not is_plain and now[1] != row["etag"]):
             continue
-        if is_plain:
-            row["num_bytes"], row["etag"] = now
+        if is_plain and now != (row["num_bytes"], row["etag"]):
+            changed[row["source_key"]] = now
         if everything or not permanent[index]:
             retry_keys.add(row["source_key"])
-    sources = pa.Table.from_pylist(rows, INVENTORY_SCHEMA).sort_by("source_key")
+    sources = _as_they_stand(rows, changed)
     settled = _settled(tables.parts.filter(is_settled), tables.rejects)
     return Inventory(
         manifest.input_uri, sources, settled, manifest.counts.num_skipped_markers, retry_keys=frozenset(retry_keys)
     )
+
+
+def _as_they_stand(rows: Sequence[dict[str, Any]], changed: Mapping[str, tuple[int, str]]) -> pa.Table:
+    """Return an inventory of `rows`; of `changed` objects, which may be cut elsewhere now, the whole ones."""
+    kept = [row for row in rows if row["source_key"] not in changed]
+    whole = {row["source_key"]: {**row, "start": 0, "end": WHOLE} for row in rows if row["source_key"] in changed}
+    for key, (num_bytes, etag) in changed.items():
+        whole[key] |= {"num_bytes": num_bytes, "etag": etag}
+    order = [("source_key", "ascending"), ("start", "ascending")]
+    return pa.Table.from_pylist([*kept, *whole.values()], INVENTORY_SCHEMA).sort_by(order)
 
 
 def _heads(inputs: Store, keys: Sequence[str]) -> dict[str, tuple[int, str]]:

@@ -179,6 +179,7 @@ class ShardMaker:
         self._outcomes.append(
             Outcome(
                 source_key=part["source_key"],
+                start=part["start"],
                 status="rejected",
                 reason=str(verdict.reason),
                 stage=str(verdict.stage),
@@ -346,6 +347,7 @@ class ShardMaker:
             self._outcomes.append(
                 Outcome(
                     source_key=source.part["source_key"],
+                    start=source.part["start"],
                     status="used" if used else "filtered",
                     reason="" if used else verdict.reason,
                     message="" if used else verdict.message,

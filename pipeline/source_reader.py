@@ -32,7 +32,18 @@ _MAX_WAITING = 8 * NUM_THREADS
 _HASH_BYTES = 8 << 20
 _BLOCK_BYTES, _NUM_BLOCKS = 4 << 20, 3
 _CHUNK_ROWS = 1000
-_COLUMNS = ("source_key", "num_bytes", "etag", "object_key", "offset_bytes", "row_group", "row", "unit")
+_COLUMNS = (
+    "source_key",
+    "num_bytes",
+    "etag",
+    "object_key",
+    "offset_bytes",
+    "row_group",
+    "row",
+    "unit",
+    "start",
+    "end",
+)
 
 _Row: TypeAlias = Mapping[str, Any]
 _Data: TypeAlias = bytes
@@ -40,20 +51,27 @@ _Data: TypeAlias = bytes
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """One source as the reader hands it on.
+    """One source, or a part of one, as the reader hands it on.
 
     Attributes:
         source_key: which.
         num_bytes: its length; as planned where it is not in memory.
         data: its bytes, or None where it is read in ranges or has an error.
         error: why it cannot be read (missing, changed, empty, corrupt container; stage read), or None.
+        bounds: start and end of the part, None for a whole source; a part's bytes are those of its whole source.
     """
 
     source_key: str
     num_bytes: int
     data: _Data | None = None
     error: Reject | None = None
+    bounds: tuple[int, int] | None = None
     _ranges: RangedBytes | None = None
+
+    @property
+    def start(self) -> int:
+        """Where the part starts, 0 for a whole source."""
+        return self.bounds[0] if self.bounds else 0
 
     def bytes(self) -> _Data:
         """Return all bytes; where they are not in memory they are fetched now, and not kept.
@@ -112,7 +130,7 @@ class SourceReader:
     """Reads the sources of a table in its order; a context manager and, once, an iterator of OpenSource.
 
     Neighbours that share a `unit` are read together: a run of tar members with one request, a Parquet row group
-    in one pass. On a remote store the next sources are fetched meanwhile.
+    in one pass. Parts are read in ranges. On a remote store the next sources are fetched meanwhile.
 
     Args:
         store: opened at the inventory's root.
@@ -179,7 +197,7 @@ class SourceReader:
             num_bytes = sum(row["num_bytes"] for row in rows)
             if rows[0]["row_group"] >= 0:
                 yield _Group(rows, column=unit.rpartition("/")[2])
-            elif num_bytes > self._ranged_above_bytes:
+            elif num_bytes > self._ranged_above_bytes or rows[0]["end"] >= 0:
                 yield from (_Group([row], is_ranged=True) for row in rows)
             else:
                 yield _Group(rows, num_fetched_bytes=num_bytes)
@@ -202,7 +220,8 @@ class SourceReader:
     def _open_ranged(self, row: _Row) -> OpenSource:
         place = max(0, row["offset_bytes"])
         ranges = RangedBytes(self._store, row["object_key"], place, row["num_bytes"], row["etag"])
-        return OpenSource(row["source_key"], row["num_bytes"], _ranges=ranges)
+        bounds = (row["start"], row["end"]) if row["end"] >= 0 else None
+        return OpenSource(row["source_key"], row["num_bytes"], bounds=bounds, _ranges=ranges)
 
     def _open_object(self, row: _Row) -> OpenSource:
         num_bytes = row["num_bytes"] if self._check_etag else -1

@@ -6,9 +6,11 @@ Nothing is believed before it is checked: digests before Parquet, the schema bef
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 from .errors import CorruptData, NotFound
 from .features import Features
 from .manifest import SETTLED, Manifest, Tables, count, fingerprint, load_tables, require_manifest, split_counts
+from .parts import WHOLE
 from .rng import ItemRng, sha256_hex
 from .storage import Store
 
@@ -27,7 +30,7 @@ _MAX_DEVIATIONS = 6.0
 _MAX_TOLD = 20
 #: Labels of such tasks come from the user, who may have as many of a class as there are.
 _UNBALANCED_TASKS = frozenset({"labelled_media"})
-_PART_COLUMNS = ("group_id", "split", "status", "sha256", "num_bytes", "num_examples")
+_PART_COLUMNS = ("source_key", "start", "end", "group_id", "split", "status", "sha256", "num_bytes", "num_examples")
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,7 @@ def _check_rows(
 ) -> None:
     features, recipe = manifest.typed_features(), manifest.recipe
     mine = all_parts.filter(pc.equal(all_parts["shard_id"], shard["shard_id"]))
-    parts = {row["source_key"]: row for row in mine.select(["source_key", *_PART_COLUMNS]).to_pylist()}
+    parts = _PartOf(mine)
     constants = {
         "task": recipe.task.name,
         "task_version": recipe.task.version,
@@ -275,23 +278,48 @@ def _check_rows(
         "split": shard["split"],
     }
     classes = features["label"].classes if "label" in features else ()
-    of_part: Counter[str] = Counter()
+    of_part: Counter[tuple[str, int]] = Counter()
     try:
         for number, row in scalar_rows(file, features):
-            of_part[row["source_key"]] += 1
+            part = parts.of(row)
+            if part is not None:
+                of_part[row["source_key"], part["start"]] += 1
             findings.num_rows += 1
             if classes:
                 findings.by_label[row["label"]] += 1
-            for check, message in _row_faults(row, parts.get(row["source_key"]), constants, classes, ids):
+            for check, message in _row_faults(row, part, constants, classes, ids):
                 findings.add(check, message, shard["file"], number, row["source_key"] or "")
             ids.add(row["example_id"])
     except CorruptData as error:
         findings.add("page", str(error), shard["file"])
         return
-    for key, part in parts.items():
-        if of_part[key] != part["num_examples"]:
-            message = f"{key!r} has {of_part[key]} rows, its part says {part['num_examples']}"
+    for part in parts:
+        key, start = part["source_key"], part["start"]
+        if of_part[key, start] != part["num_examples"]:
+            from_start = f" from {start}" if start else ""
+            message = f"{key!r}{from_start} has {of_part[key, start]} rows, its part says {part['num_examples']}"
             findings.add("conservation", message, shard["file"], source_key=key)
+
+
+class _PartOf:
+    """The parts of one shard, found by the place of a row in its source."""
+
+    def __init__(self, parts: pa.Table) -> None:
+        self._parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for part in parts.select(_PART_COLUMNS).sort_by("start").to_pylist():
+            self._parts[part["source_key"]].append(part)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for of_source in self._parts.values():
+            yield from of_source
+
+    def of(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the part in which the row's segment lies, None where there is none."""
+        of_source, segment = self._parts.get(row["source_key"], []), row["segment"] or 0
+        index = bisect_right(of_source, segment, key=itemgetter("start")) - 1
+        if index < 0 or WHOLE < of_source[index]["end"] <= segment:
+            return None
+        return of_source[index]
 
 
 def _row_faults(

@@ -18,7 +18,8 @@ from .decode.fence_media import FencedVideo
 from .errors import Filtered, Reject, RejectReason, Stage, StoreError
 from .inventory import OpenSource, SourceReader
 from .items import Clip, ClipRequest, Video, Waveform
-from .ledger import Receipt, begin_attempt, fatal_sources, note_progress, read_receipt
+from .ledger import PartName, Receipt, begin_attempt, fatal_parts, note_progress, read_receipt
+from .parts import part_names
 from .plan import in_plan_order
 from .plan_store import Chunk, read_parts
 from .rng import ItemRng, sha256_hex
@@ -112,8 +113,8 @@ class _Attempt:
     shard_id: str
     number: int
 
-    def note(self, source_key: str) -> None:
-        note_progress(self.store, self.shard_id, self.number, source_key)
+    def note(self, part: PartName | None) -> None:
+        note_progress(self.store, self.shard_id, self.number, part)
 
 
 def _begin_attempts(targets: Sequence[Target], jobs: Sequence[Job]) -> list[_Attempt]:
@@ -124,25 +125,26 @@ def _begin_attempts(targets: Sequence[Target], jobs: Sequence[Job]) -> list[_Att
 def _feed(
     makers: Sequence[ShardMaker], parts: Sequence[pa.Table], attempts: Sequence[_Attempt], inputs: Store, fence: Fence
 ) -> None:
-    """Give every source to the shards that want it; from the second attempt on, note which one is at hand."""
+    """Give every part to the shards that want it; from the second attempt on, note which one is at hand."""
     noting = attempts if max(attempt.number for attempt in attempts) >= _CAREFUL_FROM_ATTEMPT else []
-    fatal = {key for each in noting for key in fatal_sources(each.store, each.shard_id, each.number)}
+    fatal = {part for each in noting for part in fatal_parts(each.store, each.shard_id, each.number)}
     try:
         for rows in _passes(parts):
             wanted = _wanted(makers, rows)
             with SourceReader(inputs, _union(rows)) as reader:
                 for source in reader:
+                    part = (source.source_key, source.start)
                     for attempt in noting:
-                        attempt.note(source.source_key)
-                    if source.source_key in fatal:
-                        _reject(wanted[source.source_key], _FATAL, "", 0)
+                        attempt.note(part)
+                    if part in fatal:
+                        _reject(wanted[part], _FATAL, "", 0)
                     else:
-                        decode_into(source, wanted[source.source_key], fence)
+                        decode_into(source, wanted[part], fence)
     finally:
         # Only a death leaves its note: no source is to blame for an error that is reported, nor for what comes later.
         with contextlib.suppress(StoreError):
             for attempt in noting:
-                attempt.note("")
+                attempt.note(None)
 
 
 _FATAL = Reject(RejectReason.DECODER_CRASH, "two attempts ended with the worker's death on this source")
@@ -164,25 +166,25 @@ def _passes(parts: Sequence[pa.Table]) -> Iterator[list[pa.Table]]:
 
 
 def _union(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return every source that some shard wants, once, in plan order."""
+    """Return every part that some shard wants, once, in plan order."""
     if len(parts) == 1:
         return parts[0]
     seen: set[str] = set()
     rows, whole = [], pa.concat_tables(parts)
-    for row, key in enumerate(whole["source_key"].to_pylist()):
-        if key not in seen:
-            seen.add(key)
+    for row, name in enumerate(part_names(whole).to_pylist()):
+        if name not in seen:
+            seen.add(name)
             rows.append(row)
     return in_plan_order(whole.take(rows))
 
 
 def _wanted(
     makers: Sequence[ShardMaker], parts: Sequence[pa.Table]
-) -> dict[str, list[tuple[ShardMaker, Mapping[str, Any]]]]:
-    wanted: dict[str, list[tuple[ShardMaker, Mapping[str, Any]]]] = {}
+) -> dict[PartName, list[tuple[ShardMaker, Mapping[str, Any]]]]:
+    wanted: dict[PartName, list[tuple[ShardMaker, Mapping[str, Any]]]] = {}
     for maker, table in zip(makers, parts, strict=True):
         for row in table.to_pylist():
-            wanted.setdefault(row["source_key"], []).append((maker, row))
+            wanted.setdefault((row["source_key"], row["start"]), []).append((maker, row))
     return wanted
 
 
@@ -192,7 +194,7 @@ def _reject(wanted: Wanted, verdict: Reject, sha256: str, num_bytes: int) -> Non
 
 
 def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
-    """Read and decode one source and give its items to every shard that wants them."""
+    """Read and decode one source (or part) and give its items to every shard that wants them."""
     sha256, num_bytes = "", source.num_bytes
     try:
         if source.error is not None:
@@ -222,13 +224,16 @@ def _of_this_content(wanted: Wanted, sha256: str, num_bytes: int) -> Wanted:
 
 
 def decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
-    """Yield (segment, item) of a source whose items do not depend on the task."""
+    """Yield (segment, item) of a source, or of a part of one, whose items do not depend on the task.
+
+    The segment is the item's place in the whole source.
+    """
     if modality == Modality.IMAGE:
         yield 0, fence.image(source.bytes(), source.source_key)
     elif modality == Modality.AUDIO:
         yield 0, fence.audio(source.ranged(), source.source_key)
     else:
-        for document in fence.documents(source.ranged(), source.source_key):
+        for document in fence.documents(source.ranged(), source.source_key, part_bytes=source.bounds):
             yield document.start_byte, document
 
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from unlabeled.pipeline import discover
-from unlabeled.pipeline.config import Recipe, RejectLimits, RunSettings, TaskRecipe
+from unlabeled.pipeline.config import PartSettings, Recipe, RejectLimits, RunSettings, TaskRecipe
 from unlabeled.pipeline.decode.fence import Fence
+from unlabeled.pipeline.inventory import Inventory
 from unlabeled.pipeline.ledger import with_digest
 from unlabeled.pipeline.manifest import (
     Manifest,
@@ -29,6 +30,7 @@ from unlabeled.pipeline.manifest import (
     split_counts,
     write_tables,
 )
+from unlabeled.pipeline.pilot import sample_items
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.shard_file import describe
 from unlabeled.pipeline.storage import Store
@@ -65,7 +67,15 @@ def videos(folder: Path) -> Path:
     )
 
 
-def build(task_name: str, sources: Path, output: Path, *, max_rejects: int = 20, **settings: Any) -> Store:
+def build(
+    task_name: str,
+    sources: Path,
+    output: Path,
+    *,
+    max_rejects: int = 20,
+    parts: PartSettings | None = None,
+    **settings: Any,
+) -> Store:
     """Make a dataset of a built-in task in this process and return its store."""
     task_class = discover.find_task(task_name)
     task = discover.make_task(task_class, settings)
@@ -77,13 +87,19 @@ def build(task_name: str, sources: Path, output: Path, *, max_rejects: int = 20,
             settings=discover.settings_of(task),
         ),
         val_fraction=0.0,
+        parts=parts or PartSettings(),
     )
     store = Store.open(str(output))
     with Fence(recipe.limits, recipe.decode) as fence, ThreadPoolExecutor(1) as closing:
         tools = Tools(fence, output.parent, closing)
         target = Target(store, recipe, task, {})
         run = RunSettings(rejects=RejectLimits(max_rejects_min=max_rejects))
-        small_datasets.make(target, Store.open(str(sources)), tools, run=run)
+        inputs = Store.open(str(sources))
+
+        def make_assets(of: Target, listed: Inventory) -> Mapping[str, bytes]:
+            return of.task.make_assets(lambda: sample_items(of.task, inputs, listed.sources, fence))
+
+        small_datasets.make(target, inputs, tools, run=run, make_assets=make_assets)
     return store
 
 

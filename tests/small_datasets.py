@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from unlabeled.pipeline.config import Recipe, RunSettings, ShardSettings, TaskRecipe
 from unlabeled.pipeline.errors import Filtered
 from unlabeled.pipeline.features import Features, class_label, value
+from unlabeled.pipeline.increment import REMOVED_SCHEMA
 from unlabeled.pipeline.inventory import INVENTORY_SCHEMA, take_inventory
 from unlabeled.pipeline.items import Image
 from unlabeled.pipeline.ledger import Receipt
@@ -109,10 +110,19 @@ def inventory_rows(keys: Iterable[str], num_bytes: int = 1000, etag: str = "e") 
             "row_group": -1,
             "row": -1,
             "unit": key,
+            "start": 0,
+            "end": -1,
         }
         for key in keys
     ]
     return pa.Table.from_pylist(rows, INVENTORY_SCHEMA)
+
+
+def removed_parts(*names: str | tuple[str, int]) -> pa.Table:
+    """Return parts that a plan drops: whole sources by their keys, parts by (key, start)."""
+    pairs = [(name, 0) if isinstance(name, str) else name for name in names]
+    rows = [{"source_key": key, "start": start} for key, start in pairs]
+    return pa.Table.from_pylist(rows, REMOVED_SCHEMA)
 
 
 def picture(seed: int = 0, width_px: int = 16, height_px: int = 12) -> Image:

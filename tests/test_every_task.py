@@ -100,6 +100,15 @@ def alone(place: Place) -> None:
             run_many(place, medium, f"alone/{task}", settings_of([task]), [task])
 
 
+@pytest.fixture(scope="module", params=[1, 2, 4])
+def num_cpus(request: pytest.FixtureRequest, place: Place) -> int:
+    """All tasks of each medium in one run, on so many CPUs."""
+    with started_ray(RunSettings(num_cpus=request.param)):
+        for medium, tasks in BY_MEDIUM.items():
+            run_many(place, medium, f"on{request.param}/{medium}", settings_of(tasks), tasks)
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
 def reports(place: Place, alone: None) -> Iterator[Mapping[str, tuple[MaterializeReport, MaterializeReport]]]:
     """All tasks of each medium in one run, on two CPUs, and again."""
@@ -111,9 +120,9 @@ def reports(place: Place, alone: None) -> Iterator[Mapping[str, tuple[Materializ
         yield made
 
 
-def out(place: Place, task: str) -> str:
+def out(task: str, run: str = "out") -> str:
     medium = medium_of(task)
-    return f"out/{medium}/{task}" if len(BY_MEDIUM[medium]) > 1 else f"out/{medium}"
+    return f"{run}/{medium}/{task}" if len(BY_MEDIUM[medium]) > 1 else f"{run}/{medium}"
 
 
 @pytest.mark.parametrize("task", task_names())
@@ -134,7 +143,7 @@ def test_a_second_run_is_a_no_op(task: str, reports: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("task", task_names())
 def test_features_in_the_files_are_those_of_the_manifest(task: str, place: Place, reports: object) -> None:
-    store = place.store(out(place, task))
+    store = place.store(out(task))
     declared = manifest_of(store).features
     for name in files_of(store):
         schema = pq.read_schema(io.BytesIO(store.get(name)))
@@ -145,8 +154,8 @@ def test_features_in_the_files_are_those_of_the_manifest(task: str, place: Place
 @pytest.mark.parametrize("task", task_names())
 def test_datasets_decodes_every_column(task: str, place: Place, reports: object, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    store = place.store(out(place, task))
-    loaded = datasets.load_dataset(place.path(out(place, task)), cache_dir=str(tmp_path))
+    store = place.store(out(task))
+    loaded = datasets.load_dataset(place.path(out(task)), cache_dir=str(tmp_path))
     assert sum(split.num_rows for split in loaded.values()) == manifest_of(store).counts.num_examples
     split = loaded["train"]
     features = Features.from_json(manifest_of(store).features)
@@ -193,13 +202,21 @@ def leaves(cell: Any, depth: int) -> Iterator[Any]:
 
 @pytest.mark.parametrize("task", ALONE.values(), ids=ALONE)
 def test_alone_on_one_cpu_and_together_on_two_the_bytes_are_the_same(task: str, place: Place, reports: object) -> None:
-    together = files_of(place.store(out(place, task)))
+    together = files_of(place.store(out(task)))
     assert together == files_of(place.store(f"alone/{task}"))
     assert len(together) > 1
 
 
+@pytest.mark.slow
+def test_one_two_and_four_cpus_make_the_same_bytes_of_every_task(num_cpus: int, place: Place) -> None:
+    made = {task: files_of(place.store(out(task, f"on{num_cpus}"))) for task in task_names()}
+    assert all(len(files) > 1 for files in made.values())
+    if num_cpus > 1:
+        assert made == {task: files_of(place.store(out(task, "on1"))) for task in task_names()}
+
+
 def test_receipts_say_what_decoding_video_has_cost(place: Place, reports: object) -> None:
-    store = place.store(out(place, "video_frame_pairs"))
+    store = place.store(out("video_frame_pairs"))
     receipts = read_receipts(store, listed_receipts(store))
     used = [receipt for receipt in receipts if receipt.num_rows]
     assert used

@@ -16,7 +16,7 @@ from unlabeled.pipeline.plan_store import Draft, Plan, save_plan
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
 
-from tests.small_datasets import SMALL_SHARDS, Tiny, inventory_rows, target
+from tests.small_datasets import SMALL_SHARDS, Tiny, inventory_rows, removed_parts, target
 
 KEYS = [str(number) for number in range(12)]
 
@@ -47,7 +47,7 @@ def plan_of(of: Target, shards: Shards, num_sources: int | None = None, **change
         settled_parts=PARTS.empty_table(),
         settled_rejects=REJECTS.empty_table(),
         dropped_shards=(),
-        removed_keys=(),
+        removed_parts=removed_parts(),
     )
     return save_plan(of.store, replace(draft, **changes))  # type: ignore[arg-type]
 
@@ -134,7 +134,7 @@ def test_a_later_plan_keeps_drops_and_adds(of: Target) -> None:
         len(KEYS) + 1 - len({*gone, *removed}),
         generation=2,
         dropped_shards=[dropped],
-        removed_keys=removed,
+        removed_parts=removed_parts(*removed),
     )
     tables = assemble(later, base, receipts_of(later))
     assert set(tables.parts["source_key"].to_pylist()) == {*KEYS, "new"} - {*gone, *removed}

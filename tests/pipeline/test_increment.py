@@ -50,6 +50,8 @@ class Part:
     attempt: int = 0
     content_version: str = ""
     was_read: bool = True
+    start: int = 0
+    end: int = -1
 
     def row(self) -> dict[str, Any]:
         return {
@@ -61,8 +63,8 @@ class Part:
             "attempt": self.attempt,
             "group_id": self.key,
             "content_version": self.content_version,
-            "start": 0,
-            "end": -1,
+            "start": self.start,
+            "end": self.end,
             "status": self.status,
             "reason": "" if self.status == "used" else "why",
             "is_permanent": self.is_permanent,
@@ -74,6 +76,10 @@ class Part:
 
 def base(*parts: Part) -> pa.Table:
     return pa.Table.from_pylist([part.row() for part in parts], PARTS)
+
+
+def removed_of(found: Changes) -> list[str]:
+    return list(found.removed["source_key"].to_pylist())
 
 
 def transient(key: str, attempt: int = 0, **more: Any) -> Part:
@@ -115,12 +121,12 @@ def test_the_first_time_everything_is_new() -> None:
 
 def test_a_new_source_leaves_the_others_alone() -> None:
     found = changes(listed(a="old", b="old"), Part("a"))
-    assert (new_of(found), found.removed_keys, replanned_of(found)) == ([("b", 0, "")], [], {})
+    assert (new_of(found), removed_of(found), replanned_of(found)) == ([("b", 0, "")], [], {})
 
 
 def test_a_deleted_source_has_its_shard_planned_again_from_what_remains() -> None:
     found = changes(listed(b="old", c="old"), Part("a"), Part("b"), Part("c", shard="s2"))
-    assert (new_of(found), found.removed_keys, replanned_of(found)) == ([], [], {"s1": [("b", "")]})
+    assert (new_of(found), removed_of(found), replanned_of(found)) == ([], [], {"s1": [("b", "")]})
 
 
 def test_a_shard_whose_sources_are_all_gone_remains_empty() -> None:
@@ -130,7 +136,7 @@ def test_a_shard_whose_sources_are_all_gone_remains_empty() -> None:
 def test_changed_content_is_named_in_its_shard() -> None:
     found = changes(listed(a="new", b="old"), Part("a"), Part("b"))
     assert replanned_of(found) == {"s1": [("a", "sha256 of new"), ("b", "")]}
-    assert (new_of(found), found.removed_keys) == ([], [])
+    assert (new_of(found), removed_of(found)) == ([], [])
 
 
 def test_content_that_was_named_before_stays_named() -> None:
@@ -170,13 +176,13 @@ def test_another_size_is_looked_at_even_with_the_same_etag() -> None:
 @pytest.mark.parametrize("status", ["filtered", "rejected"])
 def test_a_changed_source_that_gave_no_rows_is_planned_anew_and_its_shard_stays(status: str) -> None:
     found = changes(listed(a="old", b="new"), Part("a"), Part("b", status=status, attempt=1))
-    assert (new_of(found), found.removed_keys, replanned_of(found)) == ([("b", 0, "sha256 of new")], ["b"], {})
+    assert (new_of(found), removed_of(found), replanned_of(found)) == ([("b", 0, "sha256 of new")], ["b"], {})
 
 
 @pytest.mark.parametrize("status", ["filtered", "rejected"])
 def test_a_deleted_source_that_gave_no_rows_leaves_its_shard_alone(status: str) -> None:
     found = changes(listed(a="old"), Part("a"), Part("b", status=status))
-    assert (new_of(found), found.removed_keys, replanned_of(found)) == ([], ["b"], {})
+    assert (new_of(found), removed_of(found), replanned_of(found)) == ([], ["b"], {})
     assert not found.is_empty
 
 
@@ -185,7 +191,7 @@ def test_a_transient_reject_is_tried_again_until_its_tries_are_used_up(attempt: 
     found = changes(listed(a="old", b="old"), Part("a"), transient("b", attempt))
     again = attempt + 1 < MAX_ATTEMPTS
     assert new_of(found) == ([("b", attempt + 1, "")] if again else [])
-    assert found.removed_keys == (["b"] if again else [])
+    assert removed_of(found) == (["b"] if again else [])
     assert found.is_empty != again
 
 
@@ -195,7 +201,7 @@ def test_a_permanent_reject_is_not_tried_again() -> None:
 
 def test_a_transient_reject_that_was_never_read_is_new_content_when_its_etag_changes() -> None:
     found = changes(listed(a="new"), transient("a", 1, was_read=False))
-    assert (new_of(found), found.removed_keys) == ([("a", 0, "sha256 of new")], ["a"])
+    assert (new_of(found), removed_of(found)) == ([("a", 0, "sha256 of new")], ["a"])
 
 
 def test_a_transient_reject_of_the_same_content_counts_its_tries_on() -> None:
@@ -219,6 +225,57 @@ def test_the_rows_are_those_listed_now() -> None:
     found = changes(listed(a="new", b="old", c="1"), Part("a"), Part("b"))
     assert found.replanned["s1"]["etag"].to_pylist() == ["new", "old"]
     assert found.new.schema.names == [*INVENTORY_SCHEMA.names, "content_version", "attempt"]
+
+
+def cut(key: str, content: str, *starts: int) -> pa.Table:
+    """Return an inventory of one source that is cut at `starts`, each part ten bytes long."""
+    rows = [{**inventory_rows([key]).to_pylist()[0], "etag": content, "start": at, "end": at + 10} for at in starts]
+    return pa.Table.from_pylist(rows, INVENTORY_SCHEMA)
+
+
+def in_shards(*shards: str, **more: Any) -> pa.Table:
+    """Return a base that holds one source, a part a shard."""
+    parts = [Part("a", shard=shard, start=10 * n, end=10 * n + 10, **more) for n, shard in enumerate(shards)]
+    return base(*parts, Part("b", shard="s1"))
+
+
+def starts_of(table: pa.Table) -> list[tuple[str, int, str]]:
+    names = ("source_key", "start", "content_version")
+    return [*zip(*(table[name].to_pylist() for name in names), strict=True)]
+
+
+NEIGHBOUR = listed(b="old")
+
+
+def test_a_cut_source_that_is_the_same_changes_nothing() -> None:
+    both = pa.concat_tables([cut("a", "old", 0, 10, 20), NEIGHBOUR])
+    assert compare(both, in_shards("s1", "s2", "s3"), NOTHING_CHECKED, hashing()).is_empty
+
+
+def test_a_changed_cut_source_replans_every_shard_that_holds_a_part_of_it() -> None:
+    both = pa.concat_tables([cut("a", "new", 0, 10, 20, 30), NEIGHBOUR])
+    found = compare(both, in_shards("s1", "s2", "s2"), NOTHING_CHECKED, hashing())
+    version = "sha256 of new"
+    assert {shard: starts_of(rows) for shard, rows in found.replanned.items()} == {
+        "s1": [("a", 0, version), ("b", 0, "")],
+        "s2": [("a", 10, version), ("a", 20, version)],
+    }
+    assert starts_of(found.new) == [("a", 30, version)]
+    assert found.removed.num_rows == 0
+
+
+def test_a_cut_source_that_shrinks_leaves_the_shards_of_its_last_parts() -> None:
+    both = pa.concat_tables([cut("a", "new", 0), NEIGHBOUR])
+    found = compare(both, in_shards("s1", "s2", "s3"), NOTHING_CHECKED, hashing())
+    assert {shard: rows.num_rows for shard, rows in found.replanned.items()} == {"s1": 2, "s2": 0, "s3": 0}
+
+
+def test_of_a_cut_source_only_the_part_that_failed_is_tried_again() -> None:
+    parts = [Part("a", start=0, end=10), transient("a", start=10, end=20), Part("a", start=20, end=30)]
+    found = compare(cut("a", "old", 0, 10, 20), base(*parts), NOTHING_CHECKED, hashing())
+    assert starts_of(found.new) == [("a", 10, "")]
+    assert found.removed.to_pylist() == [{"source_key": "a", "start": 10}]
+    assert not found.replanned
 
 
 CONTENTS = st.sampled_from(["old", "old/2", "new"])
@@ -251,7 +308,7 @@ def test_applying_the_changes_to_the_base_gives_exactly_what_is_listed(
 ) -> None:
     found = compare(listed(**contents), base(*parts), NOTHING_CHECKED, hashing())
     kept = {part.key: part for part in parts if part.shard not in found.replanned}
-    for key in found.removed_keys:
+    for key in removed_of(found):
         kept.pop(key, None)
     planned = [key for key, _, _ in new_of(found)]
     planned += [key for rows in replanned_of(found).values() for key, _ in rows]

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from unlabeled.pipeline.errors import CorruptData, NotFound
 from unlabeled.pipeline.ledger import (
     Outcome,
+    PartName,
     Receipt,
     RowGroup,
     begin_attempt,
     checked_json,
-    fatal_sources,
+    fatal_parts,
     listed_receipts,
     note_progress,
     read_receipt,
@@ -27,6 +28,7 @@ from unlabeled.pipeline.ledger import (
 )
 from unlabeled.pipeline.storage import Store
 
+A, B = ("a", 0), ("ü #1", 7)
 RECEIPT = Receipt(
     shard_id="ab" * 32,
     split="val",
@@ -167,25 +169,28 @@ def test_attempts_are_numbered_and_never_shared(local: Store) -> None:
     ("notes", "fatal"),
     [
         ([], set()),
-        (["a"], set()),
-        (["a", "b"], set()),
-        (["a", "a"], {"a"}),
-        (["a", None, "a"], {"a"}),
-        (["ü #1", "b", "b", "ü #1"], {"ü #1", "b"}),
+        ([A], set()),
+        ([A, B], set()),
+        ([A, A], {A}),
+        ([A, "killed before its first part", A], {A}),
+        ([B, A, A, B], {B, A}),
+        ([("a", 0), ("a", 9)], set()),
         # Attempts that ended otherwise.
-        (["", ""], set()),
-        (["a", "", "a"], {"a"}),
+        ([None, None], set()),
+        ([A, None, A], {A}),
     ],
 )
-def test_a_source_on_which_two_attempts_died_is_fatal(local: Store, notes: list[str | None], fatal: set[str]) -> None:
-    for attempt, key in enumerate(notes, 1):
-        if key is not None:
-            note_progress(local, "s", attempt, "an earlier source")
-            note_progress(local, "s", attempt, key)
-    assert fatal_sources(local, "s", len(notes) + 1) == fatal
+def test_a_part_on_which_two_attempts_died_is_fatal(
+    local: Store, notes: list[PartName | str | None], fatal: set[PartName]
+) -> None:
+    for attempt, part in enumerate(notes, 1):
+        if not isinstance(part, str):
+            note_progress(local, "s", attempt, ("an earlier source", 0))
+            note_progress(local, "s", attempt, part)
+    assert fatal_parts(local, "s", len(notes) + 1) == fatal
 
 
 def test_an_attempts_own_note_does_not_count(local: Store) -> None:
-    note_progress(local, "s", 1, "a")
-    note_progress(local, "s", 2, "a")
-    assert fatal_sources(local, "s", 2) == set()
+    note_progress(local, "s", 1, A)
+    note_progress(local, "s", 2, A)
+    assert fatal_parts(local, "s", 2) == set()

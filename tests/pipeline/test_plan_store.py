@@ -25,7 +25,7 @@ from unlabeled.pipeline.plan_store import (
 )
 from unlabeled.pipeline.storage import Store
 
-from tests.small_datasets import Tiny, inventory_rows, recipe
+from tests.small_datasets import Tiny, inventory_rows, recipe, removed_parts
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def draft(**changes: Any) -> Draft:
             "settled_parts": PARTS.empty_table(),
             "settled_rejects": REJECTS.empty_table(),
             "dropped_shards": ["x"],
-            "removed_keys": ["b", "a"],
+            "removed_parts": removed_parts("b", ("a", 7)),
             **changes,
         }
     )
@@ -69,7 +69,7 @@ def test_a_plan_is_read_back(local: Store) -> None:
     assert plan.parts().equals(shards().parts)
     assert plan.settled_parts().schema.equals(PARTS)
     assert plan.settled_rejects().schema.equals(REJECTS)
-    assert plan.removed_keys() == ["b", "a"]
+    assert plan.removed_parts().equals(removed_parts("b", ("a", 7)))
     header = plan.header
     assert (header.base_version, header.generation, header.num_sources, header.num_skipped_markers) == (3, 4, 40, 2)
     assert (header.recipe, header.assets, header.input_uri) == (recipe(), {"bins": "a" * 64}, "s3://bucket/ü #1")
@@ -107,7 +107,7 @@ def test_the_same_draft_is_the_same_plan(local: Store) -> None:
         {"num_sources": 41},
         {"is_rebuild": True},
         {"dropped_shards": []},
-        {"removed_keys": ["a"]},
+        {"removed_parts": removed_parts("b", ("a", 8))},
         {"recipe": recipe(seed=1)},
         {"shards": shards(39)},
     ],
@@ -178,12 +178,12 @@ def test_a_missing_table_is_named(local: Store) -> None:
         read_plan_table(local, "00")
 
 
-def test_parts_of_dropped_shards_and_removed_keys_go() -> None:
-    rows = [("s1", "a"), ("s1", "b"), ("s2", "c"), ("s2", "d"), ("s3", "a2")]
-    parts = pa.table({"shard_id": [shard for shard, _ in rows], "source_key": [key for _, key in rows]})
-    kept = drop_parts(parts, ["s1"], ["d", "zzz"])
-    assert kept["source_key"].to_pylist() == ["c", "a2"]
-    assert drop_parts(parts, [], []).equals(parts)
+def test_parts_of_dropped_shards_and_removed_parts_go() -> None:
+    rows = [("s1", "a", 0), ("s1", "b", 0), ("s2", "c", 0), ("s2", "d", 0), ("s3", "d", 9), ("s3", "d", 90)]
+    parts = pa.table(dict(zip(("shard_id", "source_key", "start"), map(list, zip(*rows, strict=True)), strict=True)))
+    kept = drop_parts(parts, ["s1"], removed_parts("zzz", "d", ("d", 90)))
+    assert [*zip(kept["source_key"].to_pylist(), kept["start"].to_pylist(), strict=True)] == [("c", 0), ("d", 9)]
+    assert drop_parts(parts, [], removed_parts()).equals(parts)
 
 
 def test_a_draft_need_not_change_to_be_saved_again(local: Store) -> None:

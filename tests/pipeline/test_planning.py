@@ -34,8 +34,18 @@ def sha_of(etag: str) -> str:
     return f"sha256 of {etag.partition('/')[0]}"
 
 
+def bounds_of(etag: str) -> list[tuple[int, int]]:
+    """Return the parts of a content: `long3` is cut into three, all others are whole."""
+    num = int(etag[4]) if etag.startswith("long") else 0
+    return [(10 * part, 10 * part + 10) for part in range(num)] or [(0, -1)]
+
+
 def inventory(contents: Mapping[str, str], rejected: tuple[str, ...] = (), root: str = "/in") -> Inventory:
-    rows = [{**inventory_rows([key], 3000).to_pylist()[0], "etag": etag} for key, etag in sorted(contents.items())]
+    rows = [
+        {**inventory_rows([key], 3000).to_pylist()[0], "etag": etag, "start": start, "end": end}
+        for key, etag in sorted(contents.items())
+        for start, end in bounds_of(etag)
+    ]
     wrong = [
         {"source_key": key, "num_bytes": 1, "etag": "e", "reason": "unsupported_key", "message": "cannot be named"}
         for key in sorted(rejected)
@@ -63,9 +73,23 @@ def outcome(part: Mapping[str, Any]) -> Outcome:
     sha256 = sha_of(part["etag"])
     if part["content_version"] not in ("", sha256):
         status, reason, is_permanent = "rejected", "changed", False
+    if etag_breaks_at(part["etag"]) == part["start"]:
+        status, reason = "rejected", "corrupt"
     return Outcome(
-        part["source_key"], status, reason, is_permanent=is_permanent, sha256=sha256, etag=part["etag"], num_examples=1
+        part["source_key"],
+        status,
+        reason,
+        is_permanent=is_permanent,
+        sha256=sha256,
+        etag=part["etag"],
+        num_examples=1,
+        start=part["start"],
     )
+
+
+def etag_breaks_at(etag: str) -> int:
+    """Return where a long content is broken: `long3b` in its second part."""
+    return 10 if etag.startswith("long") and etag[5:6] == "b" else -1
 
 
 def write_receipts(of: Target, plan: Plan) -> list[Receipt]:
@@ -119,7 +143,7 @@ def test_the_first_plan_holds_everything(of: Target) -> None:
     assert draft is not None
     assert sorted(draft.shards.parts["source_key"].to_pylist()) == sorted(CONTENTS)
     assert (draft.base_version, draft.generation, draft.num_sources, draft.num_skipped_markers) == (0, 1, 22, 2)
-    assert (draft.input_uri, draft.dropped_shards, draft.removed_keys) == ("/in", [], [])
+    assert (draft.input_uri, draft.dropped_shards, draft.removed_parts.num_rows) == ("/in", [], 0)
     assert draft.shards.shards["ordinal"].to_pylist() == list(range(len(draft.shards)))
     assert draft.settled_rejects["source_key"].to_pylist() == list(REJECTED_NAMES)
     assert all(draft.shards.shards["shard_id"].to_pylist())
@@ -287,6 +311,7 @@ def test_a_receipt_of_an_abandoned_plan_does_not_stand_for_changed_content(of: T
 #: Every write waits for the disk; where there is a disk in memory, hundreds of small datasets take seconds.
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a folder of its own is made there
 KINDS = ["photo1", "photo1/2", "photo2", "photo3", "small1", "small2", "broken1", "hangs1", "hangs1/2", "hangs2"]
+KINDS += ["long2", "long2/2", "long3", "long3b", "long4b"]
 RUNS = ["run", "run", "run", "rebuild", "abandoned"]
 #: How it ends, key -> content, names that cannot be read.
 Run = tuple[str, dict[str, str], set[str]]
@@ -317,15 +342,16 @@ def check_runs(of: Target, runs: list[Run]) -> None:
         if kind == "rebuild":
             before = Base(base.manifest, Tables(), is_rebuild=base.manifest is not None)
         base = step(of, before, listed)
-        parts = {row["source_key"]: row for row in base.tables.parts.to_pylist()}
+        parts = {(row["source_key"], row["start"]): row for row in base.tables.parts.to_pylist()}
         assert len(parts) == base.tables.parts.num_rows
-        assert set(parts) == {*contents, *rejected}
-        for key, etag in contents.items():
-            expected = outcome({"source_key": key, "etag": etag, "content_version": ""})
-            assert (parts[key]["status"], parts[key]["reason"]) == (expected.status, expected.reason)
-            assert parts[key]["sha256"] == expected.sha256
-        assert sorted(base.tables.rejects["source_key"].to_pylist()) == sorted(
-            key for key, part in parts.items() if part["status"] == "rejected"
+        bounds = {(key, start): end for key, etag in contents.items() for start, end in bounds_of(etag)}
+        assert {name: part["end"] for name, part in parts.items()} == {**bounds, **{(key, 0): -1 for key in rejected}}
+        for key, start in bounds:
+            expected = outcome({"source_key": key, "start": start, "etag": contents[key], "content_version": ""})
+            assert (parts[key, start]["status"], parts[key, start]["reason"]) == (expected.status, expected.reason)
+            assert parts[key, start]["sha256"] == expected.sha256
+        assert sorted((row["source_key"], row["start"]) for row in base.tables.rejects.to_pylist()) == sorted(
+            name for name, part in parts.items() if part["status"] == "rejected"
         )
         shards = base.tables.shards["shard_id"].to_pylist()
         assert len(set(shards)) == len(shards)

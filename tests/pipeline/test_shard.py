@@ -32,6 +32,7 @@ def part(key: str, group: str = "", *, is_context: bool = False) -> dict[str, An
         "group_id": group or key,
         "content_version": "",
         "is_context": is_context,
+        "start": 0,
         "etag": f"etag of {key}",
     }
 

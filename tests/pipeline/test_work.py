@@ -25,7 +25,7 @@ from unlabeled.pipeline.storage_local import LocalStore
 from unlabeled.pipeline.task import Example, PretextTask
 from unlabeled.pipeline.work import Job, Tools, items_of, make_shards
 
-from tests.small_datasets import Neighbours, Tiny, fill, inventory_rows, jpeg, target
+from tests.small_datasets import Neighbours, Tiny, fill, inventory_rows, jpeg, removed_parts, target
 
 FILES = {f"{number % 4}/{number}.jpg": jpeg(number) for number in range(10)}
 
@@ -81,7 +81,7 @@ def plan_of(
         settled_parts=settle(nothing, recipe, group_of)[0],
         settled_rejects=settle(nothing, recipe, group_of)[1],
         dropped_shards=(),
-        removed_keys=(),
+        removed_parts=removed_parts(),
     )
     return save_plan(of.store, draft)
 
@@ -189,7 +189,7 @@ def killed(of: Target, job: Job, *sources: str) -> None:
     """Leave the traces of attempts that died on these sources."""
     for source_key in sources:
         number = begin_attempt(of.store, job.shard["shard_id"])
-        note_progress(of.store, job.shard["shard_id"], number, source_key)
+        note_progress(of.store, job.shard["shard_id"], number, (source_key, 0))
 
 
 def one_job(of: Target, inputs: Store) -> Job:
