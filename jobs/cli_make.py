@@ -13,6 +13,7 @@ from .cli_options import (
     ConfigOption,
     Debug,
     DecoderOption,
+    DedupOption,
     GroupOption,
     InputOption,
     LogOption,
@@ -64,6 +65,7 @@ def plan(
     set_: SetOption = None,
     decoder: DecoderOption = None,
     group_by: GroupOption = None,
+    dedup: DedupOption = None,
     seed: SeedOption = None,
     pilot: Annotated[int, typer.Option(help="Sources to decode for the estimate; 0 for constants alone.")] = 64,
     as_json: AsJson = False,
@@ -73,7 +75,7 @@ def plan(
     from .output import print_json
     from .planned import print_plans
 
-    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "seed": seed}, decoder)
+    spec = _spec(task, input, output, config, set_, {"group_by": group_by, "dedup": dedup, "seed": seed}, decoder)
     reports = spec.plan(num_pilot_sources=pilot)
     if as_json:
         print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
@@ -91,6 +93,7 @@ def materialize(
     set_: SetOption = None,
     decoder: DecoderOption = None,
     group_by: GroupOption = None,
+    dedup: DedupOption = None,
     seed: SeedOption = None,
     num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
@@ -156,6 +159,7 @@ def demo(
 #: Options of `materialize` that are settings, and their names there.
 _SETTINGS = {
     "group_by": "group_by",
+    "dedup": "dedup",
     "seed": "seed",
     "num_cpus": "run.num_cpus",
     "address": "run.address",

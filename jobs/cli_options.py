@@ -38,6 +38,10 @@ GroupOption = Annotated[
     str | None,
     typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
 ]
+DedupOption = Annotated[
+    str | None,
+    typer.Option("--dedup", help="Near-duplicates: off; group: all in one split; drop: use one. [default: off]"),
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness. [default: 0]")]
 LogOption = Annotated[
     str, typer.Option("--log", envvar="UNLABELED_LOG", help="Progress on stderr: text for people, json for machines.")

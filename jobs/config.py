@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,9 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="keys all randomness")
     val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups that form the val split")
     group_by: str | None = Field(None, description="regular expression on the key, or a csv with source_key,group")
+    dedup: Literal["off", "group", "drop"] = Field(
+        "off", description="near-duplicates stay in one group, or all but one are dropped, or nobody looks for them"
+    )
     column: str | None = Field(None, description="bytes column of Parquet inputs, such as image.bytes")
     include: tuple[str, ...] = Field((), description="only sources whose key matches one of these globs")
     listing: str | None = Field(None, description="csv or Parquet listing (key,size,etag) used instead of listing")

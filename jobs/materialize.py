@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,11 @@ from .ray_start import Workers
 
 
 class MaterializeReport(BaseModel):
-    """What `materialize` did for one dataset. Counts are over the whole dataset, times over this run."""
+    """What `materialize` did for one dataset. Counts are over the whole dataset, times over this run.
+
+    `num_near_duplicates`: sources that this run found to have copies and put into one group with them.
+    `large_components`: what looks alike but is too much to be one group: first key by hash -> number of sources.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +52,8 @@ class MaterializeReport(BaseModel):
     rejected_by_reason: dict[str, int]
     filtered_by_reason: dict[str, int]
     num_skipped_markers: int
+    num_near_duplicates: int
+    large_components: dict[str, int]
     num_shards: int
     num_made_shards: int
     num_skipped_shards: int
@@ -196,7 +202,7 @@ class Materialize:
             if inventory.sources.num_rows and not all(versions(target.store) for target in targets):
                 # There will be work: let workers load while this process plans.
                 workers.start(targets, inventory.sources.num_rows)
-            request = self._request(outputs, inventory, inputs)
+            request = replace(self._request(outputs, inventory, inputs), fingerprint=workers.fingerprints)
             finished = materialize(request, workers, metered)
             seconds = time.monotonic() - begun - workers.ray_start_seconds
             return [
@@ -222,7 +228,7 @@ class Materialize:
     ) -> PlanReport:
         inventory = request.take_inventory()
         base = load_base(output.target)
-        target, draft = draft_new_plan(request, output, base, inventory)
+        target, draft, _ = draft_new_plan(request, output, base, inventory)
         shards = draft.shards if draft else Shards.concat([])
         planned = shards.parts.filter(pc.invert(shards.parts["is_context"]))
         estimate = Pilot(0, 0, 0, sum(shards.shards["estimated_num_bytes"].to_pylist()), 0.0)
@@ -289,6 +295,7 @@ class Materialize:
             val_fraction=settings.val_fraction,
             group_by=None if group_csv is not None else settings.group_by,
             group_csv_sha256=hashlib.sha256(group_csv).hexdigest() if group_csv is not None else None,
+            dedup=settings.dedup,
             column=settings.column,
             include=settings.include,
             limits=settings.limits,
@@ -355,6 +362,8 @@ def _report(target: Target, done: Finished, seconds: float, ray_start_seconds: f
         rejected_by_reason=counts.rejected_by_reason,
         filtered_by_reason=counts.filtered_by_reason,
         num_skipped_markers=counts.num_skipped_markers,
+        num_near_duplicates=tally.num_near_duplicates,
+        large_components=dict(tally.large_components),
         num_shards=counts.num_shards,
         num_made_shards=tally.num_shards_made,
         num_skipped_shards=tally.num_skipped_shards,

@@ -51,6 +51,7 @@ def print_reports(reports: Sequence[Any]) -> None:
                 ("took", f"{format_seconds(report.seconds)} ({rate:,.0f} examples/s), CPU {report.cpu_seconds:.1f} s"),
                 ("peak worker memory", format_bytes(report.peak_worker_rss_bytes)),
                 ("fingerprint", report.fingerprint[:16]),
+                *_near_duplicates(report),
                 *_reasons("filtered", report.filtered_by_reason),
                 *_reasons("rejected", report.rejected_by_reason),
             ],
@@ -107,6 +108,12 @@ def _sources(counts: Any) -> str:
         f"{counts.num_sources:,} = {counts.num_used:,} used + {counts.num_filtered:,} filtered "
         f"+ {counts.num_rejected:,} rejected"
     )
+
+
+def _near_duplicates(report: Any) -> list[tuple[str, str]]:
+    found = [("near-duplicates", f"{report.num_near_duplicates:,} sources")] if report.num_near_duplicates else []
+    alike = [f"{number:,} like {key}" for key, number in report.large_components.items()]
+    return found + ([("not grouped", f"too many alike: {', '.join(alike)}")] if alike else [])
 
 
 def _reasons(name: str, by_reason: Mapping[str, int]) -> list[tuple[str, str]]:

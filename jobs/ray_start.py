@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+
 from ..pipeline.config import RunSettings
 from ..pipeline.errors import UnlabeledError
 from ..pipeline.shard import Target
@@ -125,3 +127,10 @@ class Workers:
         if units:
             self.start(targets, len(units))
             yield from run_units(targets, units, self._inputs, self._run, self._num_slots)
+
+    def fingerprints(self, target: Target, sources: pa.Table) -> Iterator[pa.Table]:
+        """Take the fingerprints of sources (inventory columns); a table a task as they are done."""
+        from ..pipeline.ray_fingerprints import run_fingerprints
+
+        self.start([target], sources.num_rows)
+        yield from run_fingerprints(target, sources, self._inputs, self._run, self._num_slots)

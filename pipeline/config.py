@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .decode.limits import DecodeOptions, Limits
 from .errors import ConfigError
@@ -64,6 +64,7 @@ class Recipe(_Settings):
     val_fraction: float = Field(0.05, ge=0, lt=1, description="share of the groups that form the val split")
     group_by: str | None = Field(None, description="regular expression on source_key, or a csv of source_key,group")
     group_csv_sha256: str | None = None
+    dedup: Literal["off", "group", "drop"] = Field("off", description="what becomes of near-duplicates: see Settings")
     column: str | None = Field(None, description="bytes column of Parquet inputs")
     include: tuple[str, ...] = Field((), description="globs on source_key; empty for all")
     limits: Limits = Limits()
@@ -71,6 +72,14 @@ class Recipe(_Settings):
     decoders: tuple[DecoderRecipe, ...] = Field((), description="users' decoders of their own")
     parts: PartSettings = PartSettings()
     shard: ShardSettings = ShardSettings()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what this release added where it changes nothing: datasets made before keep their hash."""
+        data: dict[str, Any] = handler(self)
+        if data.get("dedup") == "off":
+            del data["dedup"]
+        return data
 
     @property
     def hash(self) -> str:

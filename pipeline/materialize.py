@@ -11,7 +11,10 @@ from typing import Any, Protocol
 from .assemble import assemble, check_counts, check_files, make_manifest
 from .card import dataset_card
 from .config import Recipe, RunSettings, first_difference
+from .dedup import Fingerprinter, grouping_of
 from .errors import ConfigError, CorruptData, UnlabeledError
+from .grouping import Grouping
+from .groups import group_function
 from .increment import Hasher
 from .inventory import Inventory
 from .ledger import PartName, listed_receipts, read_receipts
@@ -64,6 +67,8 @@ class Tally:
     peak_worker_rss_bytes: int = 0
     seconds: float = 0.0
     published: list[int] = field(default_factory=list)
+    num_near_duplicates: int = 0
+    large_components: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Request:
         run: settings that change no byte.
         replan: abandon unpublished plans instead of finishing them.
         rebuild: plan everything from nothing.
+        fingerprint: takes the fingerprints of sources, where a recipe asks for near-duplicate groups.
     """
 
     outputs: Sequence[Output]
@@ -89,6 +95,7 @@ class Request:
     run: RunSettings
     replan: bool = False
     rebuild: bool = False
+    fingerprint: Fingerprinter | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,10 @@ def materialize(request: Request, execute: Executor, progress: Progress) -> list
     progress.phase("listing the sources")
     inventory = request.take_inventory()
     progress.phase(f"planning {inventory.sources.num_rows:,} sources")
-    plans = [new_plan(request, output, base, inventory) for output, base in zip(outputs, bases, strict=True)]
+    plans = [
+        new_plan(request, output, base, inventory, tally)
+        for output, base, tally in zip(outputs, bases, tallies, strict=True)
+    ]
     if any(plans):
         _carry_out(request, plans, bases, tallies, execute, progress)
     return [
@@ -144,14 +154,15 @@ def check_same_recipe(old: Recipe, new: Recipe, where: str) -> None:
     Raises:
         ConfigError: naming the first field that differs, found and expected.
     """
-    difference = first_difference(old.model_dump(mode="json"), new.model_dump(mode="json"))
+    before, now = ({**recipe.model_dump(mode="json"), "dedup": recipe.dedup} for recipe in (old, new))
+    difference = first_difference(before, now)
     if difference is None:
         return
-    name, before, now = difference
+    name, made_with, found = difference
     hint = "Use that value, or another --output."
     if name == "task.source_sha256":
         hint = "The task's code has changed since; use another --output, or --rebuild after `unlabeled forget`."
-    raise ConfigError(f"setting `{name}`: found {now!r}, but {where} was made with {before!r}. {hint}")
+    raise ConfigError(f"setting `{name}`: found {found!r}, but {where} was made with {made_with!r}. {hint}")
 
 
 def with_assets(target: Target, assets: Mapping[str, str]) -> Target:
@@ -194,8 +205,8 @@ def _left_over(request: Request, target: Target, base: Base) -> Plan | None:
 
 def draft_new_plan(
     request: Request, output: Output, base: Base, inventory: Inventory, *, write: bool = False
-) -> tuple[Target, Draft | None]:
-    """Return the target with its assets, and what is to be planned for what the inventory lists; None if nothing.
+) -> tuple[Target, Draft | None, Grouping]:
+    """Return the target with its assets, what is to be planned for what the inventory lists (None if nothing), groups.
 
     With `write`, the task's assets and the etags of unchanged objects are stored; without, nothing is.
 
@@ -222,13 +233,18 @@ def draft_new_plan(
                 create_content(target.store, f"_assets/{sha256_hex(content)}", content)
         target = replace(target, task=target.task.with_assets(data)) if data else target
     planned_on = Base(base.manifest, Tables(), is_rebuild=True) if request.rebuild else base
-    work = Planning(target, inventory, assets, request.hash_sources, output.group_csv, write=write)
-    return target, draft_plan(work, planned_on)
+    group_of = group_function(target.recipe.group_by, output.group_csv)
+    take = request.fingerprint if write else None
+    siblings = [other.target.store for other in request.outputs if other is not output] if write else []
+    grouping = grouping_of(target, inventory, planned_on.tables, group_of, take, siblings)
+    work = Planning(target, inventory, assets, request.hash_sources, output.group_csv, write=write, grouping=grouping)
+    return target, draft_plan(work, planned_on), grouping
 
 
-def new_plan(request: Request, output: Output, base: Base, inventory: Inventory) -> Plan | None:
+def new_plan(request: Request, output: Output, base: Base, inventory: Inventory, tally: Tally) -> Plan | None:
     """Return the stored plan for what the inventory lists; None where nothing is new. Raises as `draft_new_plan`."""
-    target, draft = draft_new_plan(request, output, base, inventory, write=True)
+    target, draft, grouping = draft_new_plan(request, output, base, inventory, write=True)
+    tally.num_near_duplicates, tally.large_components = grouping.num_copies, grouping.large
     return None if draft is None else save_plan(target.store, draft)
 
 

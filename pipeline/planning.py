@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from .config import Recipe
 from .errors import Stage
+from .grouping import Grouping
 from .groups import GroupOf, group_function, splits_of
 from .increment import CHECKED_SCHEMA, Changes, Hasher, compare
 from .inventory import Inventory
@@ -58,20 +60,23 @@ class Planning:
     hash_sources: Hasher
     group_csv: bytes | None = None
     write: bool = True
+    grouping: Grouping | None = None
 
 
 def draft_plan(work: Planning, base: Base) -> Draft | None:
     """Return the plan that takes the dataset to what the inventory lists; None where nothing is new."""
-    target, inventory, assets, hash_sources = work.target, work.inventory, work.assets, work.hash_sources
+    target, assets, hash_sources = work.target, work.assets, work.hash_sources
     recipe = target.recipe
-    group_of = group_function(recipe.group_by, work.group_csv)
+    grouping = work.grouping or Grouping(group_function(recipe.group_by, work.group_csv))
+    group_of = grouping.group_of
+    inventory, copies = without_filtered(work.inventory, grouping)
     in_shards = base.tables.parts.filter(pc.not_equal(base.tables.parts["generation"], SETTLED))
     changes = compare(
         inventory.sources, in_shards, read_checked(target.store), hash_sources, retry_keys=inventory.retry_keys
     )
     if work.write:
         save_checked(target.store, changes.checked)
-    settled_parts, settled_rejects = settle(inventory, recipe, group_of)
+    settled_parts, settled_rejects = settle(inventory, recipe, group_of, copies)
     settled_before = base.tables.parts.filter(pc.equal(base.tables.parts["generation"], SETTLED))
     if base.manifest and not base.is_rebuild and changes.is_empty and settled_parts.equals(settled_before):
         return None
@@ -108,8 +113,24 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
     )
 
 
-def settle(inventory: Inventory, recipe: Recipe, group_of: GroupOf) -> tuple[pa.Table, pa.Table]:
-    """Return (parts, rejects) of listed objects that no shard will hold, sorted by key."""
+def without_filtered(inventory: Inventory, grouping: Grouping) -> tuple[Inventory, pa.Table]:
+    """Return (the inventory without the sources that `grouping` filters, those sources with their `reason`)."""
+    keys = pa.array(sorted(grouping.filtered), pa.string())
+    is_filtered = pc.is_in(inventory.sources["source_key"], value_set=keys)
+    out = inventory.sources.filter(is_filtered)
+    reasons = [grouping.filtered[key] for key in out["source_key"].to_pylist()]
+    kept = replace(inventory, sources=inventory.sources.filter(pc.invert(is_filtered)))
+    return kept, out.append_column("reason", pa.array(reasons, pa.string()))
+
+
+def settle(
+    inventory: Inventory, recipe: Recipe, group_of: GroupOf, copies: pa.Table | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """Return (parts, rejects) of listed objects that no shard will hold, sorted by key.
+
+    `copies`: sources that were filtered while planning: inventory columns and `reason`.
+    """
+    filtered = _filtered_parts(copies, recipe, group_of) if copies is not None else []
     rows = sorted(inventory.rejected.to_pylist(), key=lambda row: (row["source_key"], row["message"]))
     groups = [group_of(row["source_key"]) for row in rows]
     splits = splits_of(groups, recipe.val_fraction, recipe.seed)
@@ -143,7 +164,20 @@ def settle(inventory: Inventory, recipe: Recipe, group_of: GroupOf) -> tuple[pa.
         }
         for row in rows
     ]
+    parts = sorted([*parts, *filtered], key=lambda row: str(row["source_key"]))
     return pa.Table.from_pylist(parts, PARTS), pa.Table.from_pylist(rejects, REJECTS)
+
+
+def _filtered_parts(copies: pa.Table, recipe: Recipe, group_of: GroupOf) -> list[dict[str, Any]]:
+    rows = copies.to_pylist()
+    groups = [group_of(row["source_key"]) for row in rows]
+    splits = splits_of(groups, recipe.val_fraction, recipe.seed)
+    unread = {"content_version": "", "sha256": "", "start": 0, "end": -1, "num_examples": 0}
+    place = {"generation": SETTLED, "ordinal": 0, "shard_id": "", "attempt": 0, "is_permanent": True}
+    return [
+        {**row, **unread, **place, "group_id": group, "split": split, "status": "filtered"}
+        for row, group, split in zip(rows, groups, splits, strict=True)
+    ]
 
 
 def _fresh(new: pa.Table, target: Target, group_of: GroupOf, generation: int) -> Shards:

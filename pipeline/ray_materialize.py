@@ -107,6 +107,40 @@ def run_units(
     if not units:
         return
     send_along(targets)
+    total = sum(unit.weight for unit in units)
+    groups = group_units(units, num_slots, max(1, total // 512))
+    rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
+    name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
+    for table in run_on_workers(_Worker, (targets, inputs), rows, name, run, num_slots):
+        for row in table.to_pylist():
+            if row["error"]:
+                raise remote_error(row["error"])
+            yield row
+
+
+def run_on_workers(
+    worker: type,
+    given: tuple[Sequence[Target], Store],
+    rows: Sequence[dict[str, Any]],
+    name: str,
+    run: RunSettings,
+    num_slots: int,
+) -> Iterator[pa.Table]:
+    """Run `rows` through workers, a row a task of Ray, and yield what they yield as tasks end, in no order.
+
+    Args:
+        worker: class of the workers: made with `given` in each process, called with a table of one row.
+        given: the datasets, for whose decoding a worker has memory, and the sources' store.
+        rows: what to do.
+        name: stands on the dashboard.
+        run: where it runs.
+        num_slots: workers, at most.
+
+    Raises:
+        ConfigError: no machine has the memory.
+        ray.exceptions.RayError: what a worker raised.
+    """
+    targets, inputs = given
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -114,17 +148,13 @@ def run_units(
     context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
     memory_bytes = run.worker_memory_bytes or max(reserved_bytes_for(target.recipe.limits) for target in targets)
     _check_fits(memory_bytes)
-    total = sum(unit.weight for unit in units)
-    groups = group_units(units, num_slots, max(1, total // 512))
-    rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
-    name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
-    dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset: ray.data.Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
     dataset.set_name(name)
     with warnings.catch_warnings():
         # Deprecated for 2.64, which this release does not admit; without it Ray retries a dying task for ever.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = dataset.map_batches(
-            type(name, (_Worker,), {}),  # the name stands on the dashboard and in the labels of Ray's metrics
+            type(name, (worker,), {}),  # the name stands on the dashboard and in the labels of Ray's metrics
             fn_constructor_args=(targets, inputs),
             batch_size=None,
             batch_format="pyarrow",
@@ -134,11 +164,18 @@ def run_units(
             max_task_retries=run.max_task_retries,
         )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in pa.table(batch).to_pylist():
-            if row["error"]:
-                error = json.loads(row["error"])
-                raise RemoteError(error["kind"], error["message"])
-            yield row
+        yield pa.table(batch)
+
+
+def remote_error(text: str) -> RemoteError:
+    """Return the error that `error_text` described."""
+    error = json.loads(text)
+    return RemoteError(error["kind"], error["message"])
+
+
+def error_text(error: UnlabeledError) -> str:
+    """Return an error of the project as it travels from a worker in a row."""
+    return json.dumps({"kind": type(error).__name__, "message": str(error)})
 
 
 def _check_fits(memory_bytes: int) -> None:
@@ -175,10 +212,10 @@ class _Worker:
     def __init__(self, targets: Sequence[Target], inputs: Store) -> None:
         self._targets = targets
         self._inputs = inputs
-        _fence(targets[0]).start()
+        fence_of(targets[0]).start()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        fence = _fence(self._targets[0])
+        fence = fence_of(self._targets[0])
         with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder, ThreadPoolExecutor(1) as closing:
             tools = Tools(fence, Path(folder), closing)
             waiting: deque[tuple[Sequence[Job], Future[Receipt]]] = deque()
@@ -195,7 +232,7 @@ class _Worker:
                 yield pa.Table.from_pylist([_error_row(error)], RESULT_SCHEMA)
 
 
-def _fence(target: Target) -> Fence:
+def fence_of(target: Target) -> Fence:
     """Return this process's fence for the target's limits, started if need be."""
     recipe = target.recipe
     key = json.dumps([recipe.model_dump(mode="json", include={"limits", "decode", "decoders"})])
@@ -208,7 +245,7 @@ def _fence(target: Target) -> Fence:
 
 
 def _warm(target: Target) -> bool:
-    _fence(target).start()
+    fence_of(target).start()
     return True
 
 
@@ -242,8 +279,7 @@ def peak_rss_bytes() -> int:
 
 def _error_row(error: UnlabeledError) -> dict[str, Any]:
     empty: dict[str, Any] = {field.name: 0 for field in RESULT_SCHEMA}
-    text = json.dumps({"kind": type(error).__name__, "message": str(error)})
-    return {**empty, "shard_id": "", "cpu_seconds": 0.0, "error": text}
+    return {**empty, "shard_id": "", "cpu_seconds": 0.0, "error": error_text(error)}
 
 
 def _job_json(job: Job) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def retry_inventory(store: Store, manifest: Manifest, inputs: Store, *, everythi
         StoreError: the inputs cannot be reached.
     """
     tables = load_tables(store, manifest, "parts", "rejects")
-    is_settled = pc.equal(tables.parts["generation"], SETTLED)
+    is_settled = pc.and_(pc.equal(tables.parts["generation"], SETTLED), pc.equal(tables.parts["status"], "rejected"))
     held = tables.parts.filter(pc.invert(is_settled))
     rows = held.select(INVENTORY_SCHEMA.names).to_pylist()
     rejected = [index for index, status in enumerate(held["status"].to_pylist()) if status == "rejected"]

@@ -103,7 +103,7 @@ def shard_ids(place: Place, task: str, decoders: tuple[str, ...] = ()) -> list[s
     (output,) = spec.outputs()
     inventory = spec.inventory(None)
     request = spec._request([output], inventory, place.store("in"))
-    _, draft = draft_new_plan(request, output, load_base(output.target), inventory)
+    _, draft, _ = draft_new_plan(request, output, load_base(output.target), inventory)
     assert draft is not None
     ids: list[str] = draft.shards.shards["shard_id"].to_pylist()
     return ids

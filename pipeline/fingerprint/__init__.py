@@ -1,0 +1,1 @@
+"""What near-duplicates are found by: a few hundred bytes a source, one file a medium; pure functions."""
