@@ -191,8 +191,8 @@ def _detail_weights() -> NDArray[np.float32]:
 def _coefficients(luma: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the weighted frequencies of crops of pictures, float32 [n, num_frequencies ** 2]."""
     down, across = _basis(boxes[:, 2], boxes[:, 3], SIDE_PX), _basis(boxes[:, 0], boxes[:, 1], SIDE_PX)
-    weighted: NDArray[np.float32] = down @ luma @ across.transpose(0, 2, 1) * _detail_weights()
-    return weighted.reshape(len(luma), -1)
+    weighted = down @ luma @ across.transpose(0, 2, 1) * _detail_weights()
+    return weighted.reshape(len(luma), -1).astype(np.float32)
 
 
 def _adjusted(
