@@ -103,6 +103,23 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
+def read_settings(
+    model: type[BaseModel], config: Path | None, assignments: Sequence[str], overrides: Mapping[str, Any]
+) -> Any:
+    """Return `model` from a YAML file, `--set a.b=c` values and command options; later sources win.
+
+    Raises:
+        ConfigError: as `load_settings`.
+    """
+    data = {name: value for name, value in (_read_yaml(config) if config else {}).items() if value is not None}
+    for assignment in assignments:
+        _assign(data, assignment)
+    for name, value in overrides.items():
+        if value is not None:
+            _put(data, name.split("."), value, name)
+    return parse(model, data)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -280,6 +280,18 @@ def read_table(store: Store, file: TableFile) -> pa.Table:
     return table
 
 
+def read_asset(store: Store, sha256: str) -> bytes:
+    """Return one of a version's `assets`, checked against its name.
+
+    Raises:
+        CorruptData: naming the file.
+    """
+    data = store.get(f"_assets/{sha256}")
+    if sha256_hex(data) != sha256:
+        raise CorruptData(f"_assets/{sha256}: its bytes do not match its name; the file is damaged.")
+    return data
+
+
 def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file: the same table always gives the same bytes."""
     sink = io.BytesIO()

@@ -12,19 +12,27 @@ from .assemble import assemble, check_counts, check_files, make_manifest
 from .card import dataset_card
 from .config import Recipe, RunSettings, first_difference
 from .dedup import Fingerprinter, grouping_of
-from .errors import ConfigError, CorruptData, UnlabeledError
+from .errors import ConfigError, UnlabeledError
 from .grouping import Grouping
 from .groups import group_function
 from .increment import Hasher
 from .inventory import Inventory
 from .ledger import PartName, listed_receipts, read_receipts
-from .manifest import Manifest, Tables, create_content, load_manifest, load_tables, publish, require_manifest
+from .manifest import (
+    Manifest,
+    Tables,
+    create_content,
+    load_manifest,
+    load_tables,
+    publish,
+    read_asset,
+    require_manifest,
+)
 from .parts import cut_sources
 from .plan_store import Draft, Plan, abandon_plan, save_plan, unpublished_plan
 from .planning import Base, Planning, draft_plan
 from .rng import sha256_hex
 from .shard import Target
-from .storage import Store
 from .work import Job, WorkUnit
 
 
@@ -173,15 +181,8 @@ def with_assets(target: Target, assets: Mapping[str, str]) -> Target:
     """
     if not assets:
         return target
-    loaded = {name: _read_asset(target.store, sha256) for name, sha256 in assets.items()}
+    loaded = {name: read_asset(target.store, sha256) for name, sha256 in assets.items()}
     return replace(target, task=target.task.with_assets(loaded))
-
-
-def _read_asset(store: Store, sha256: str) -> bytes:
-    data = store.get(f"_assets/{sha256}")
-    if sha256_hex(data) != sha256:
-        raise CorruptData(f"_assets/{sha256}: its bytes do not match its name; the file is damaged.")
-    return data
 
 
 def _left_over(request: Request, target: Target, base: Base) -> Plan | None:

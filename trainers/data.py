@@ -42,7 +42,9 @@ class LoaderSettings(BaseModel):
     last: Last = Field("drop", description="what becomes of an epoch's last batch that would not be full")
     rank: int = Field(0, ge=0, description="which share of each batch is loaded")
     world_size: int = Field(1, ge=1, description="ranks that share a batch")
-    columns: tuple[str, ...] | None = Field(None, description="inputs and labels to read; all where not given")
+    columns: tuple[str, ...] | None = Field(
+        None, description="inputs, labels and masks to read; by default the first two"
+    )
     num_threads: int = Field(2, ge=1, description="threads that decode")
     num_prefetch_steps: int = Field(3, ge=1, description="batches that wait, decoded, for the trainer")
     cache: CacheSettings | None = Field(None, description="where what a remote store gave is kept on this node")

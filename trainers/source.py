@@ -18,6 +18,11 @@ from .sequence import Indices
 from .shard_reader import ShardReader, Split, Unit, units_of
 
 ID = "example_id"
+#: Parameters that say what is hidden in an example, or how to hide something else: read where they are named.
+MASK_PARAMETERS = frozenset(
+    "cell_px fill_rgb grid_h grid_w mask_bits mask_kind mask_ratio mask_seed mlm_probability num_frames_valid "
+    "num_masked num_mels_valid overlap_px word_starts".split()
+)
 #: What must be equal in a column of datasets that are read as one.
 _COMPARED = ("kind", "role", "dtype", "shape", "classes", "sample_rate_hz")
 
@@ -122,6 +127,7 @@ def _wanted(features: Features, columns: Sequence[str] | None) -> dict[str, Feat
     if columns is None:
         # The readable name of a class says nothing that its number does not.
         columns = [name for name in allowed if name != "label_name"]
+    allowed += tuple(name for name in features.with_role("parameter") if name in MASK_PARAMETERS)
     for name in columns:
         if name not in allowed:
             raise ConfigError(

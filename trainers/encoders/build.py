@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModel
+from transformers.utils.logging import disable_progress_bar
 
 from ...pipeline.config import parse
 from ...pipeline.errors import ConfigError, CorruptData, nearest
@@ -86,6 +87,7 @@ def save_encoder(encoder: Encoder, directory: str | Path) -> None:
     """Write a folder that `load_encoder` and `transformers.AutoModel.from_pretrained` read: JSON and safetensors."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     encoder.model.save_pretrained(folder)
     (folder / SPEC_FILE).write_text(encoder.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -1,0 +1,64 @@
+"""From a dataset to a run's folder, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel
+from unlabeled.pipeline.errors import ConfigError
+from unlabeled.pipeline.storage import Store
+from unlabeled.trainers.encoders.build import load_encoder
+from unlabeled.trainers.pretrain import prepare, result_of
+
+from tests.loading import turns
+from tests.small_media import raw_media
+from tests.training import settings, trained
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return turns(tmp_path_factory.mktemp("turns"))
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    trained(dataset, folder, settings(), [])
+    return folder
+
+
+def test_a_run_leaves_an_encoder_a_card_curves_and_a_result(dataset: Store, run: Path) -> None:
+    assert {path.name for path in run.iterdir()} >= {
+        "run.json",
+        "result.json",
+        "checkpoints",
+        "encoder",
+        "tensorboard",
+    }
+    result = result_of(str(run))
+    assert result is not None
+    assert (result.num_steps, result.num_examples, result.world_size) == (10, 160, 1)
+    assert result.fingerprint in (run / "encoder" / "README.md").read_text()
+
+
+def test_the_encoder_loads_with_transformers_and_gives_the_same_outputs(run: Path) -> None:
+    ours, theirs = load_encoder(run / "encoder"), AutoModel.from_pretrained(run / "encoder").eval()
+    inputs = ours.preprocess(raw_media("image"))
+    with torch.no_grad():
+        assert torch.equal(ours(inputs).last, theirs(inputs).last_hidden_state)
+
+
+def test_other_settings_for_a_run_that_has_begun_are_refused_by_name(dataset: Store, run: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`optimizer\.name`: found 'sgd', but the run at .* was begun with 'adamw'"):
+        prepare(dataset.uri, str(run), settings(**{"optimizer.name": "sgd"}))
+    prepare(dataset.uri, str(run), settings(**{"run.log_steps": 7}))  # how, not what
+
+
+def test_settings_that_do_not_fit_fail_before_anything_is_written(dataset: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a multiple of 4"):
+        prepare(dataset.uri, str(tmp_path / "run"), settings(batch_size=18))
+    with pytest.raises(ConfigError, match="Did you mean 'resnet-small'"):
+        prepare(dataset.uri, str(tmp_path / "run"), settings(**{"encoder.name": "resnet-smal"}))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,196 @@
+"""Pretraining on Ray Train: workers, their restarts after a fault, reports to the driver, stopping on request.
+
+Ray restarts all workers when one dies. They go on from the newest checkpoint that is committed in the run's folder:
+what was reported to Ray is registered only when its controller polls, so no checkpoint is handed to Ray at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.metrics import Gauge
+
+from ..pipeline.errors import ConfigError, Interrupted, UnlabeledError
+from .config import PretrainSettings
+from .loop import Diverged, Report
+from .pretrain import PretrainResult, Run, pretrain_here
+from .ranks import Ranks
+
+#: Time between two looks of the driver for reports, and of the first worker for a request to stop.
+_POLL_SECONDS = 1.0
+#: Shown in Ray's metrics as `unlabeled_train_<name>`.
+_GAUGES = {
+    "loss": "Mean loss since the last report.",
+    "accuracy": "Share of right predictions since the last report.",
+    "examples_per_second": "Examples trained on a second, over all workers.",
+    "data_wait_fraction": "Share of the time in which the first worker waited for data.",
+    "learning_rate": "Learning rate.",
+    "grad_norm": "Norm of the gradients.",
+    "epoch": "Passes over the train split.",
+    "val_loss": "Mean loss over the val split.",
+    "val_accuracy": "Share of right predictions over the val split.",
+}
+
+
+def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Callable[[], bool]) -> PretrainResult:
+    """Train on the Ray that this process is connected to and return the result.
+
+    Args:
+        run: from `prepare`.
+        report: called here, in a thread, with each report of the workers.
+        should_stop: asked here about once a second.
+
+    Raises:
+        ConfigError: the cluster has too few CPUs or GPUs for the workers.
+        Interrupted: `should_stop` said so; a checkpoint was committed first, running again goes on.
+        UnlabeledError: the loss is not finite, or workers died more often than `run.max_failures`.
+    """
+    scaling = _scaling(run.settings)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # A worker that died is found sooner; the default is two seconds.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    mailbox: Any = _Mailbox.remote()  # type: ignore[attr-defined]
+    with _watching(mailbox, report, should_stop), tempfile.TemporaryDirectory() as scratch:
+        trainer = TorchTrainer(
+            _worker,  # type: ignore[arg-type]
+            train_loop_config={"run": run.model_dump(mode="json"), "mailbox": mailbox},
+            scaling_config=scaling,
+            run_config=RunConfig(
+                name="pretrain",
+                storage_path=scratch,
+                failure_config=FailureConfig(max_failures=run.settings.run.max_failures),
+            ),
+        )
+        try:
+            answer: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
+        except ray.train.TrainingFailedError as error:
+            raise UnlabeledError(f"the workers failed more often than `run.max_failures` allows: {error}") from error
+    if "interrupted" in answer:
+        raise Interrupted(answer["interrupted"])
+    if "diverged" in answer:
+        raise Diverged(answer["diverged"])
+    return PretrainResult.model_validate(answer["result"])
+
+
+def _scaling(settings: PretrainSettings) -> ScalingConfig:
+    num_workers = settings.run.num_workers
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    use_gpu = settings.compute.device == "cuda" or (
+        settings.compute.device == "auto" and has.get("GPU", 0) >= num_workers
+    )
+    if use_gpu and has.get("GPU", 0) < num_workers:
+        raise ConfigError(f"`run.num_workers`: found {num_workers}, but the cluster has {has.get('GPU', 0):g} GPUs.")
+    num_cpus = settings.run.cpus_per_worker or max(1, int(has.get("CPU", 1) // num_workers))
+    if num_cpus * num_workers > has.get("CPU", 1):
+        raise ConfigError(
+            f"`run.num_workers`: {num_workers} workers of {num_cpus:g} CPUs each do not fit into the cluster's "
+            f"{has.get('CPU', 1):g}."
+        )
+    return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": num_cpus})
+
+
+def _worker(config: dict[str, Any]) -> dict[str, Any]:
+    """Train as one of the workers; what ends a run on purpose is returned, since Ray tries again what is raised."""
+    context = ray.train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), context.get_local_rank())
+    run = Run.model_validate(config["run"])
+    mailbox = config["mailbox"]
+    receive = _Reporting(mailbox, run, ranks)
+    try:
+        result = pretrain_here(run, ranks, receive, _StopFlag(mailbox))
+    except Interrupted as stopped:
+        return {"interrupted": str(stopped)}
+    except Diverged as diverged:
+        return {"diverged": str(diverged)}
+    return {"result": None if result is None else result.model_dump(mode="json")}
+
+
+class _Reporting:
+    """Hands a worker's reports to Ray Train, to Ray's metrics and to the driver."""
+
+    def __init__(self, mailbox: Any, run: Run, ranks: Ranks) -> None:
+        self._mailbox, self._ranks = mailbox, ranks
+        self._gauges: dict[str, Gauge] = {}
+        if ranks.is_first:
+            self._gauges = {name: Gauge(f"unlabeled_train_{name}", text) for name, text in _GAUGES.items()}
+
+    def __call__(self, report: Report) -> None:
+        ray.train.report(dict(report))
+        if self._ranks.is_first:
+            self._mailbox.put.remote(report)
+            for name, value in report.items():
+                if name in self._gauges:
+                    self._gauges[name].set(value)
+
+
+class _StopFlag:
+    """Asks the driver's mailbox, at most once in a while."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+        self._asked_at = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._asked_at < _POLL_SECONDS:
+            return False
+        self._asked_at = time.monotonic()
+        return bool(ray.get(self._mailbox.is_stopped.remote()))
+
+
+@ray.remote(num_cpus=0)
+class _Mailbox:
+    """Between the driver and the first worker: reports one way, the request to stop the other."""
+
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+        self._stopped = False
+
+    def put(self, report: Report) -> None:
+        self._reports.append(report)
+
+    def take(self) -> list[Report]:
+        taken, self._reports = self._reports, []
+        return taken
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def is_stopped(self) -> bool:
+        return self._stopped
+
+
+@contextlib.contextmanager
+def _watching(mailbox: Any, report: Callable[[Report], None], should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Pass reports on and requests to stop back, in a thread, while the context lasts."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_POLL_SECONDS):
+            _pass_on(mailbox, report)
+            if should_stop():
+                ray.get(mailbox.stop.remote())
+
+    thread = threading.Thread(target=watch, name="reports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        _pass_on(mailbox, report)
+
+
+def _pass_on(mailbox: Any, report: Callable[[Report], None]) -> None:
+    for each in ray.get(mailbox.take.remote()):
+        report(each)
