@@ -14,6 +14,7 @@ from .grouping import Copies, Grouping, Recorded, assign
 from .groups import GroupOf
 from .inventory import Inventory
 from .manifest import SETTLED, Tables
+from .rng import sha256_hex
 from .shard import Target
 from .storage import Store
 
@@ -42,6 +43,8 @@ def grouping_of(
     recipe = target.recipe
     if recipe.dedup == "off":
         return Grouping(group_of)
+    if not recipe.group_by and not recipe.group_csv_sha256:
+        group_of = hashed_key
     recorded = _recorded(base)
     changed, nothing_new = _compared(inventory.sources, base)
     if nothing_new:
@@ -59,6 +62,11 @@ def grouping_of(
             fingerprints = pa.concat_tables([fingerprints, table])
     copies = find_copies(fingerprints, target.task.modality)
     return assign(copies, group_of, recorded, changed=changed, keeps_one=recipe.dedup == "drop")
+
+
+def hashed_key(key: str) -> str:
+    """Return the group of a key by itself: no key, for copies share it and it may have to be forgotten."""
+    return sha256_hex(key.encode("utf-8", "surrogatepass"))[:16]
 
 
 def settled_filtered(base: Tables) -> pa.Table:

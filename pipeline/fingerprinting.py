@@ -13,7 +13,7 @@ import pyarrow as pa
 from .config import Recipe
 from .decode.fence import Fence
 from .errors import Reject
-from .fingerprint import image
+from .fingerprint import audio, image, text
 from .fingerprint_store import FINGERPRINTS_SCHEMA
 from .grouping import Copies
 from .inventory import OpenSource, SourceReader
@@ -40,8 +40,18 @@ def _copies_of_pictures(data: list[bytes]) -> Pairs:
     return image.copies(np.frombuffer(b"".join(data), np.uint8).reshape(len(data), image.NUM_BYTES))
 
 
+def _of_sound(source: OpenSource, fence: Fence) -> bytes | None:
+    return audio.fingerprint(fence.audio(source.ranged(), source.source_key))
+
+
+def _of_text(source: OpenSource, fence: Fence) -> bytes | None:
+    return text.fingerprint(document.text for document in fence.documents(source.ranged(), source.source_key))
+
+
 _MEDIA: Mapping[str, _Medium] = {
     Modality.IMAGE: _Medium(image.KIND, _of_picture, _copies_of_pictures),
+    Modality.AUDIO: _Medium(audio.KIND, _of_sound, audio.copies),
+    Modality.TEXT: _Medium(text.KIND, _of_text, text.copies),
 }
 
 

@@ -7,7 +7,7 @@ space with multi-index hashing, TPAMI 2014).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 NUM_BANDS = 4
 #: Of a band's value that very many sources share, the first so many stand for all: copies still meet in them.
 _MAX_BUCKET = 512
+_MAX_PAIRED = 16
 
 Pairs = NDArray[np.int64]
 
@@ -57,6 +58,34 @@ class BandIndex:
         pairs: Pairs = np.unique(np.concatenate(found), axis=0)
         return pairs
 
+    def candidates(self, of_parts: NDArray[np.uint64], first: int, max_bits: int, chunk: int) -> Iterator[Pairs]:
+        """Yield (source, possible copy, part that is nearest), int64 [m, 3], at most `chunk` at once.
+
+        Args:
+            of_parts: hashes of the parts of sources, uint64 [num_sources, num_parts].
+            first: row of the first of these sources in the index.
+            max_bits: see `within`.
+            chunk: how many may be yielded at once.
+        """
+        near = self.within(of_parts.ravel(), max_bits)
+        source, part = first + near[:, 0] // of_parts.shape[1], near[:, 0] % of_parts.shape[1]
+        rows = np.stack([source, near[:, 1], near[:, 2], part], axis=1)[source != near[:, 1]]
+        rows = rows[np.lexsort(rows.T[::-1])]
+        is_first = np.ones(len(rows), bool)
+        is_first[1:] = (rows[1:, :2] != rows[:-1, :2]).any(axis=1)
+        rows = rows[is_first][:, [0, 1, 3]]
+        for start in range(0, len(rows), chunk):
+            yield rows[start : start + chunk]
+
+
+def doubtful_bits(weights: NDArray[np.float32], num_flips: int) -> NDArray[np.uint64]:
+    """Return the `num_flips` bits of each band whose `weights` [n, 64] are weakest, one set in each, uint64 [n, m]."""
+    width = weights.shape[1] // NUM_BANDS
+    weakest = np.argsort(np.abs(weights).reshape(len(weights), NUM_BANDS, width), axis=2)[:, :, :num_flips]
+    bits = np.zeros((*weakest.shape, weights.shape[1]), np.uint8)
+    np.put_along_axis(bits, (weakest + width * np.arange(NUM_BANDS)[:, None])[..., None], 1, axis=3)
+    return np.packbits(bits, axis=-1).view(np.uint64).reshape(len(weights), -1)
+
 
 def _band(hashes: NDArray[np.uint64], band: int) -> NDArray[np.uint16]:
     shift = np.uint64(16 * band)
@@ -87,3 +116,19 @@ def components(num_nodes: int, pairs: Pairs) -> NDArray[np.int64]:
             names = names[names]
         if (names == before).all():
             return names
+
+
+def bucket_pairs(bands: Iterable[Sequence[Hashable]]) -> Pairs:
+    """Return the pairs of rows that have equal values in some band, int64 [m, 2], each once.
+
+    Where very many rows share a value, each is paired with the first alone.
+    """
+    found: set[tuple[int, int]] = set()
+    for values in bands:
+        buckets: dict[Hashable, list[int]] = {}
+        for row, value in enumerate(values):
+            known = buckets.setdefault(value, [])
+            found.update((other, row) for other in known)
+            if len(known) < _MAX_PAIRED:
+                known.append(row)
+    return np.array(sorted(found), np.int64).reshape(-1, 2)

@@ -10,14 +10,14 @@ functions, 2010), here of every crop; they are linear in the thumbnail, so no cr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..items import Image
-from ..near_duplicates import NUM_BANDS, BandIndex, Pairs
+from ..near_duplicates import BandIndex, Pairs, doubtful_bits
+from .cosines import cosines
 
 #: Name and version of this fingerprint; stands beside every one that is kept.
 KIND = "image-1"
@@ -63,29 +63,16 @@ def copies(data: NDArray[np.uint8]) -> Pairs:
     if len(kept) < 2:
         return np.empty((0, 2), np.int64)
     luma = unpacked(kept)[0]
-    index = BandIndex(hashes(luma, of_crops=False), _doubtful_bits(luma))
+    weights = luma.reshape(len(luma), -1) @ _hash_weights()[:HASH_BITS].T
+    index = BandIndex(hashes(luma, of_crops=False), doubtful_bits(weights, _FLIPS_PER_BAND))
     found = [np.empty((0, 2), np.int64)]
     for first in range(0, len(kept), _CHUNK_PICTURES):
         of_crops = hashes(unpacked(kept[first : first + _CHUNK_PICTURES])[0], of_crops=True)
-        for candidates in _candidates(index, of_crops, first):
+        for candidates in index.candidates(of_crops, first, _MAX_BITS, _CHUNK_CANDIDATES):
             whole, copy, crop = candidates.T
             verdict, _ = are_copies(kept[whole], kept[copy], crops()[crop])
             found.append(detailed[candidates[verdict, :2]])
     return np.concatenate(found)
-
-
-def _candidates(index: BandIndex, of_crops: NDArray[np.uint64], first: int) -> Iterator[Pairs]:
-    """Yield (picture, possible copy, crop that is nearest) of a chunk of pictures in pieces, int64 [m, 3]."""
-    near = index.within(of_crops.ravel(), _MAX_BITS)
-    picture, crop = first + near[:, 0] // of_crops.shape[1], near[:, 0] % of_crops.shape[1]
-    rows = np.stack([picture, near[:, 1], near[:, 2], crop], axis=1)
-    rows = rows[picture != near[:, 1]]
-    rows = rows[np.lexsort(rows.T[::-1])]
-    is_first = np.ones(len(rows), bool)
-    is_first[1:] = (rows[1:, :2] != rows[:-1, :2]).any(axis=1)
-    rows = rows[is_first][:, [0, 1, 3]]
-    for start in range(0, len(rows), _CHUNK_CANDIDATES):
-        yield rows[start : start + _CHUNK_CANDIDATES]
 
 
 def unpacked(data: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -116,16 +103,6 @@ def hashes(luma: NDArray[np.float32], *, of_crops: bool) -> NDArray[np.uint64]:
     bits = luma.reshape(len(luma), -1) @ weights.T > 0
     packed = np.packbits(bits.reshape(len(luma), -1, HASH_BITS), axis=-1).view(np.uint64)[..., 0]
     return packed if of_crops else packed[:, 0]
-
-
-def _doubtful_bits(luma: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Return the bits of each band whose frequencies are weakest, one set in each, uint64 [n, bands * flips]."""
-    weight = np.abs(luma.reshape(len(luma), -1) @ _hash_weights()[:HASH_BITS].T).reshape(len(luma), NUM_BANDS, -1)
-    weakest = np.argsort(weight, axis=2)[:, :, :_FLIPS_PER_BAND]
-    bits = np.zeros((*weakest.shape, HASH_BITS), np.uint8)
-    width = HASH_BITS // NUM_BANDS
-    np.put_along_axis(bits, (weakest + width * np.arange(NUM_BANDS)[:, None])[..., None], 1, axis=3)
-    return np.packbits(bits, axis=-1).view(np.uint64).reshape(len(luma), -1)
 
 
 def has_details(luma: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -166,18 +143,18 @@ def _hash_weights() -> NDArray[np.float32]:
     frequencies = sorted(
         ((x, y) for x in range(9) for y in range(9) if x + y), key=lambda pair: (pair[0] ** 2 + pair[1] ** 2, pair[0])
     )[:HASH_BITS]
-    across, down = _basis(boxes[:, 0], boxes[:, 1], SIDE_PX), _basis(boxes[:, 2], boxes[:, 3], SIDE_PX)
+    across, down = (
+        cosines(boxes[:, 0], boxes[:, 1], SIDE_PX, _NUM_FREQUENCIES),
+        cosines(boxes[:, 2], boxes[:, 3], SIDE_PX, _NUM_FREQUENCIES),
+    )
     planes = [np.einsum("ky,kx->kyx", down[:, y], across[:, x]) for x, y in frequencies]
     return np.stack(planes, axis=1).reshape(len(boxes) * HASH_BITS, -1)
 
 
-def _basis(start: NDArray[np.float64], share: NDArray[np.float64], num_px: int) -> NDArray[np.float32]:
-    """Return cosines over intervals of a side, integrated over each pixel, float32 [n, num_frequencies, num_px]."""
-    edges = np.arange(num_px + 1) / num_px
-    place = np.clip((edges - start[:, None]) / share[:, None], 0, 1)[:, None]
-    order = np.arange(_NUM_FREQUENCIES)[None, :, None]
-    integral = np.where(order == 0, place, np.sin(np.pi * order * place) / (np.pi * np.maximum(order, 1)))
-    return np.diff(integral, axis=-1).astype(np.float32)
+def _across_and_down(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the cosines over the sides of crops, float32 [n, num_frequencies, 32] each."""
+    x, width, y, height = boxes.T
+    return cosines(x, width, SIDE_PX, _NUM_FREQUENCIES), cosines(y, height, SIDE_PX, _NUM_FREQUENCIES)
 
 
 @cache
@@ -190,7 +167,10 @@ def _detail_weights() -> NDArray[np.float32]:
 
 def _coefficients(luma: NDArray[np.float32], boxes: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the weighted frequencies of crops of pictures, float32 [n, num_frequencies ** 2]."""
-    down, across = _basis(boxes[:, 2], boxes[:, 3], SIDE_PX), _basis(boxes[:, 0], boxes[:, 1], SIDE_PX)
+    down, across = (
+        cosines(boxes[:, 2], boxes[:, 3], SIDE_PX, _NUM_FREQUENCIES),
+        cosines(boxes[:, 0], boxes[:, 1], SIDE_PX, _NUM_FREQUENCIES),
+    )
     weighted = down @ luma @ across.transpose(0, 2, 1) * _detail_weights()
     return weighted.reshape(len(luma), -1).astype(np.float32)
 
@@ -236,7 +216,7 @@ def _means(luma: NDArray[np.float32], chroma: NDArray[np.float32], boxes: NDArra
     planes = []
     for plane in (luma, chroma[:, 0], chroma[:, 1]):
         num_px = plane.shape[1]
-        down, across = (_basis(boxes[:, at], boxes[:, at + 1], num_px)[:, :1] for at in (2, 0))
+        down, across = (cosines(boxes[:, at], boxes[:, at + 1], num_px, 1) for at in (2, 0))
         planes.append((down @ plane @ across.transpose(0, 2, 1))[:, 0, 0])
     return np.stack(planes, axis=1)
 

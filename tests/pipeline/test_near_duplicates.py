@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline.near_duplicates import BandIndex, components, exact_pairs
+from unlabeled.pipeline.near_duplicates import BandIndex, bucket_pairs, components, doubtful_bits, exact_pairs
 
 HASHES = np.random.default_rng(0).integers(0, 2**64, 500, np.uint64)
 
@@ -38,3 +38,23 @@ def test_components_are_those_of_a_walk(pairs: list[tuple[int, int]]) -> None:
         for left, right in pairs:
             expected[left] = expected[right] = min(expected[left], expected[right])
     assert names.tolist() == expected
+
+
+def test_equal_values_in_any_band_make_pairs() -> None:
+    assert bucket_pairs([["a", "b", "a"], ["x", "y", "y"]]).tolist() == [[0, 2], [1, 2]]
+    assert bucket_pairs([[]]).shape == (0, 2)
+
+
+def test_candidates_name_the_nearest_part() -> None:
+    parts = np.stack([HASHES[:3], HASHES[:3] ^ np.uint64(1)], axis=1)
+    index = BandIndex(HASHES[:3] ^ np.array([1, 0, 0], np.uint64))
+    assert not list(index.candidates(parts, 0, 2, 10))
+    assert np.concatenate(list(index.candidates(parts[:1], 1, 2, 10))).tolist() == [[1, 0, 1]]
+
+
+def test_doubtful_bits_are_the_weakest_of_each_band() -> None:
+    weights = np.full((1, 64), 5.0, np.float32)
+    weights[0, [3, 20, 40, 63]] = 0.1
+    (bits,) = doubtful_bits(weights, 1)
+    expected = [np.packbits(np.eye(64, dtype=np.uint8)[at]).view(np.uint64)[0] for at in (3, 20, 40, 63)]
+    assert bits.tolist() == expected
