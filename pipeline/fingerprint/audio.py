@@ -53,7 +53,8 @@ def fingerprint(item: Waveform) -> bytes | None:
     at_edge = before[whole] + (bins - whole)[:, None] * (before[after] - before[whole])
     means = np.diff(at_edge, axis=0) / np.diff(bins)[:, None]
     scaled = np.clip(np.rint(255 * (1 + (means - levels.max()) / _RANGE_DB)), 0, 255).astype(np.uint8)
-    return round(1000 * item.duration_seconds).to_bytes(4, "little") + scaled.T.tobytes()
+    duration_ms = round(1000 * item.duration_seconds)
+    return duration_ms.to_bytes(4, "little") + bytes(scaled.T.tobytes())
 
 
 def copies(data: list[bytes]) -> Pairs:
