@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -29,6 +31,19 @@ def check_box(box: Box, width_px: int, height_px: int) -> None:
     x, y, width, height = box
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > width_px or y + height > height_px:
         raise ValueError(f"box {box} leaves the picture of {width_px} x {height_px} px.")
+
+
+@dataclass(frozen=True, slots=True)
+class SquareCrop:
+    """A square crop that is said before the picture's size is known; for the arguments see `square_box`."""
+
+    side_px: int
+    crop_fraction: float
+    position: tuple[float, float] = (0.5, 0.5)
+
+    def box(self, width_px: int, height_px: int) -> Box:
+        """Return the box in a picture of width_px x height_px."""
+        return square_box(width_px, height_px, self.side_px, self.crop_fraction, self.position)
 
 
 def square_box(

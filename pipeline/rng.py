@@ -19,9 +19,7 @@ def sha256_hex(data: bytes) -> str:
 
 def canonical_json(value: object) -> bytes:
     """Return `value` as JSON with sorted keys and no spaces: one value, one byte string (UTF-8)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
+    return _ENCODER.encode(value).encode("utf-8", "surrogatepass")
 
 
 def _digest(purpose: str, *identity: object) -> bytes:

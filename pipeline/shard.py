@@ -107,13 +107,15 @@ class ShardMaker:
             self._task.bundle_size,
         )
         recipe = target.recipe
-        self._constants = {
-            "task": recipe.task.name,
-            "task_version": recipe.task.version,
-            "recipe_hash": recipe.hash,
-            "split": shard["split"],
-            "seed": recipe.seed,
-        }
+        self._constants = self._writer.encode(
+            {
+                "task": recipe.task.name,
+                "task_version": recipe.task.version,
+                "recipe_hash": recipe.hash,
+                "split": shard["split"],
+                "seed": recipe.seed,
+            }
+        )
         self._task_columns = set(self._task.features().names)
         self._num_checked = 0
         self._outcomes: list[Outcome] = []
@@ -287,9 +289,11 @@ class ShardMaker:
                 made = self._task.examples(item, rng, partners or ())
             else:
                 made = self._task.examples(item, rng)
+            shared, num_shared_bytes = self._shared_cells(source, item, rng)
             for example in made:
-                cells, num_bytes = self._writer.encode(self._row(source, item, rng, example))
-                source.rows.append((cells, num_bytes))
+                cells, num_bytes = self._writer.encode(self._row(rng, example))
+                num_bytes += num_shared_bytes
+                source.rows.append(({**shared, **cells}, num_bytes))
                 source.num_output_bytes += num_bytes
                 if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
                     source.rejected = _too_much(self._target.recipe.limits.max_output_bytes)
@@ -302,7 +306,26 @@ class ShardMaker:
             source.rejected = verdict
             source.rows.clear()
 
-    def _row(self, source: SourceRows, item: Source, rng: ItemRng, example: Example) -> dict[str, Any]:
+    def _shared_cells(self, source: SourceRows, item: Source, rng: ItemRng) -> tuple[dict[str, Any], int]:
+        """Return the cells that all rows of an item have in common, and about how many bytes they are."""
+        constants, num_constant_bytes = self._constants
+        cells, num_bytes = self._writer.encode(
+            {
+                "source_key": source.part["source_key"],
+                "source_sha256": source.sha256,
+                "source_num_bytes": source.num_bytes,
+                "group_id": source.part["group_id"],
+                "segment": rng.segment,
+                "media_kind": item.media_kind,
+                "source_codec": item.codec,
+                "source_exif_orientation": item.exif_orientation,
+                "source_truncated": item.is_truncated,
+            }
+        )
+        return constants | cells, num_constant_bytes + num_bytes
+
+    def _row(self, rng: ItemRng, example: Example) -> dict[str, Any]:
+        """Return what is the example's own, by column."""
         values = dict(example.values)
         label = values.get("label") if self._class_names else 0
         if (
@@ -315,21 +338,7 @@ class ShardMaker:
             self._num_checked += 1
         if self._class_names:
             values["label_name"] = None if label is None else self._class_names[label]
-        values |= self._constants
-        values |= {
-            "example_id": rng.example_id(example.draw),
-            "source_key": source.part["source_key"],
-            "source_sha256": source.sha256,
-            "source_num_bytes": source.num_bytes,
-            "group_id": source.part["group_id"],
-            "segment": rng.segment,
-            "draw": example.draw,
-            "media_kind": item.media_kind,
-            "source_codec": item.codec,
-            "source_exif_orientation": item.exif_orientation,
-            "source_truncated": item.is_truncated,
-        }
-        return values
+        return values | {"example_id": rng.example_id(example.draw), "draw": example.draw}
 
     def _drain(self) -> None:
         """Write the sources that are complete, in order."""

@@ -58,12 +58,15 @@ class ShardFileWriter:
         self.num_rows = 0
 
     def encode(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        """Return one row as Arrow cells, and about how many bytes they are."""
-        cells = {name: encode(values[name]) for name, encode in self._encoders.items()}
+        """Return values of columns as Arrow cells, and about how many bytes they are.
+
+        A row may be encoded in parts, so that what many rows share is encoded once.
+        """
+        cells = {name: self._encoders[name](value) for name, value in values.items()}
         return cells, sum(map(_num_bytes, cells.values()))
 
     def append(self, cells: Mapping[str, Any], num_bytes: int) -> None:
-        """Append one row as `encode` returned it."""
+        """Append one row, all of its columns, as `encode` returned them."""
         for name, column in self._columns.items():
             column.append(cells[name])
         self.num_rows += 1
@@ -144,12 +147,13 @@ def _binary_array(values: list[bytes]) -> pa.Array:
 
 
 def _num_bytes(cell: Any) -> int:
-    if isinstance(cell, dict):
+    kind = type(cell)
+    if kind is str or kind is bytes:
+        return len(cell)
+    if kind is dict:
         data = cell.get("bytes")
         return len(data) if data is not None else 16
-    if isinstance(cell, list):
-        return sum(_num_bytes(entry) for entry in cell)
-    return len(cell) if isinstance(cell, bytes | str) else 8
+    return sum(map(_num_bytes, cell)) if kind is list else 8
 
 
 def describe(path: Path) -> ShardFile:

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from .errors import ConfigError
 from .features import Features
 from .items import ClipRequest, VideoInfo
+from .resample import SquareCrop
 from .rng import ItemRng
 
 ItemT = TypeVar("ItemT")
@@ -115,6 +116,13 @@ class PretextTask(ABC, Generic[ItemT]):
     @abstractmethod
     def features(self) -> Features:
         """Return the columns that every example of this task has, in order (without the envelope)."""
+
+    def square_crop(self, rng: ItemRng) -> SquareCrop | None:
+        """Return the crop of a picture that `examples` asks for, where that is known before it is decoded.
+
+        It decides nothing: a picture that is decoded behind the fence then brings it along, at once.
+        """
+        return None
 
     @abstractmethod
     def examples(self, item: ItemT, rng: ItemRng) -> Iterator[Example]:

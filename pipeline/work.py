@@ -22,6 +22,7 @@ from .ledger import PartName, Receipt, begin_attempt, fatal_parts, note_progress
 from .parts import part_names
 from .plan import in_plan_order
 from .plan_store import Chunk, read_parts
+from .resample import SquareCrop
 from .rng import ItemRng, sha256_hex
 from .shard import ShardMaker, SourceRows, Target
 from .storage import Store
@@ -223,13 +224,15 @@ def _of_this_content(wanted: Wanted, sha256: str, num_bytes: int) -> Wanted:
     return found
 
 
-def decoded(modality: Modality, source: OpenSource, fence: Fence) -> Iterator[tuple[int, Any]]:
+def decoded(
+    modality: Modality, source: OpenSource, fence: Fence, crops: Sequence[SquareCrop] = ()
+) -> Iterator[tuple[int, Any]]:
     """Yield (segment, item) of a source, or of a part of one, whose items do not depend on the task.
 
-    The segment is the item's place in the whole source.
+    The segment is the item's place in the whole source. A picture brings `crops` along.
     """
     if modality == Modality.IMAGE:
-        yield 0, fence.image(source.bytes(), source.source_key)
+        yield 0, fence.image(source.bytes(), source.source_key, crops=crops)
     elif modality == Modality.AUDIO:
         yield 0, fence.audio(source.ranged(), source.source_key)
     else:
@@ -253,7 +256,8 @@ def _add_items(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
     if modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
         _add_video(source, wanted, rows, fence)
         return
-    for segment, item in decoded(modality, source, fence):
+    crops = [maker.task.square_crop(maker.rng(source.source_key, 0)) for maker, _ in wanted]
+    for segment, item in decoded(modality, source, fence, [crop for crop in crops if crop is not None]):
         for (maker, _), of_source in zip(wanted, rows, strict=True):
             maker.add(of_source, segment, item)
 

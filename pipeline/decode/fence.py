@@ -8,9 +8,10 @@ a second try in a fresh child, then a (transient) Reject; the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..items import Document, Image, Waveform
+from ..resample import SquareCrop
 from .bytes_source import ByteSource
 from .fence_calls import FenceCalls, memory_bytes_for
 from .fence_items import FencedImage
@@ -33,15 +34,20 @@ class Fence(FenceCalls):
         decoder_files: users' decoders; each decodes the sources whose keys end in its suffixes.
     """
 
-    def image(self, data: bytes, source_key: str = "") -> Image:
+    def image(self, data: bytes, source_key: str = "", *, crops: Sequence[SquareCrop] = ()) -> Image:
         """Return the picture in `data`; its pixels stay in the child, `crop` fetches only the crop.
 
+        `crops` are fetched at once: asking for them later takes no further turn of the child.
         It stays usable when the fence has gone on to other sources: it is then decoded again.
         Raises Reject, as image.open_picture.
         """
-        return FencedImage(
-            self, self.open(self._handler("image", source_key), data, max_bytes=self.limits.max_image_bytes)
+        handler = self._handler("image", source_key)
+        args = (
+            {"crops": [(crop.side_px, crop.crop_fraction, crop.position) for crop in crops]}
+            if crops and handler == "image"
+            else {}
         )
+        return FencedImage(self, self.open(handler, data, max_bytes=self.limits.max_image_bytes, **args), crops)
 
     def audio(
         self, data: ByteSource | bytes, source_key: str = "", *, part_us: tuple[int, int] | None = None

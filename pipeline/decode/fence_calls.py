@@ -49,7 +49,12 @@ class Opened:
     function: str
     source: ByteSource
     args: Mapping[str, Any]
-    header: Message = field(default_factory=dict)
+    answer: Answer = field(default_factory=Answer)
+
+    @property
+    def header(self) -> Message:
+        """What the child said of the source."""
+        return self.answer.header
 
 
 class FenceCalls:
@@ -179,7 +184,7 @@ class FenceCalls:
 
     def _open(self, opened: Opened) -> Answer:
         answer = _only_answer(self._exchange(opened, opened.function, opened.args, is_new=True))
-        opened.header = answer.header
+        opened.answer = answer
         self._current = opened
         return answer
 

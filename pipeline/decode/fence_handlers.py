@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from ..items import ClipRequest
+from ..resample import Box, SquareCrop
 from .fence_child import Handler, Session
 from .fence_protocol import Answer
 from .image import Picture, open_picture
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .audio import OpenSound
     from .video import OpenVideo
 
+_Crop = tuple[int, float, tuple[float, float]]
 _SOUND_BLOCK_SAMPLES = 1 << 18
 _TEXT_BATCH_BYTES = 1 << 18
 
@@ -30,8 +32,11 @@ def prepare(limits: Limits) -> None:
     PillowImage.MAX_IMAGE_PIXELS = limits.max_pixels
 
 
-def image(session: Session) -> Answer:
-    """Decode the source as an image and keep the picture; the header says what it is."""
+def image(session: Session, crops: Sequence[_Crop] = ()) -> Answer:
+    """Decode the source as an image and keep the picture; the header says what it is, the arrays are its crops.
+
+    A crop: side in px, fraction of the short side, and position as [x, y], see resample.SquareCrop.
+    """
     picture = session.kept = open_picture(session.data(), session.limits, session.options)
     return Answer(
         {
@@ -40,7 +45,8 @@ def image(session: Session) -> Answer:
             "codec": picture.codec,
             "exif_orientation": picture.exif_orientation,
             "is_truncated": picture.is_truncated,
-        }
+        },
+        [_square(picture.rgb, SquareCrop(side_px, fraction, (x, y))) for side_px, fraction, (x, y) in crops],
     )
 
 
@@ -48,10 +54,19 @@ def image_crop(session: Session, box: list[int], width_px: int, height_px: int) 
     """Return a box of the kept picture, resized as `resample.crop_resize` does: uint8 [height_px, width_px, 3]."""
     picture: Picture = session.kept
     x, y, width, height = box
-    part = picture.rgb.crop((x, y, x + width, y + height))
+    return Answer({}, [_crop(picture.rgb, (x, y, width, height), width_px, height_px)])
+
+
+def _square(rgb: PillowImage.Image, crop: SquareCrop) -> NDArray[np.uint8]:
+    return _crop(rgb, crop.box(rgb.width, rgb.height), crop.side_px, crop.side_px)
+
+
+def _crop(rgb: PillowImage.Image, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
+    x, y, width, height = box
+    part = rgb.crop((x, y, x + width, y + height))
     if part.size != (width_px, height_px):
         part = part.resize((width_px, height_px), PillowImage.Resampling.BICUBIC)
-    return Answer({}, [np.asarray(part)])
+    return np.asarray(part)
 
 
 def image_pixels(session: Session) -> Answer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..items import Image
-from ..resample import Box, check_box
+from ..resample import Box, SquareCrop, check_box
 from .fence_media import nonsense
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ class FencedImage(Image):
     child was lost meanwhile and the picture cannot be decoded again.
     """
 
-    __slots__ = ("_all_pixels", "_fence", "_opened", "_size")
+    __slots__ = ("_all_pixels", "_at_hand", "_fence", "_opened", "_size")
     _all_pixels: NDArray[np.uint8] | None
+    _at_hand: dict[tuple[Box, int, int], NDArray[np.uint8]]
     _fence: FenceCalls
     _opened: Opened
     _size: tuple[int, int]
 
-    def __init__(self, fence: FenceCalls, opened: Opened) -> None:
+    def __init__(self, fence: FenceCalls, opened: Opened, crops: Sequence[SquareCrop] = ()) -> None:
         header = opened.header
         try:
             facts = {
@@ -40,7 +42,11 @@ class FencedImage(Image):
             }
         except (KeyError, ValueError, TypeError) as error:
             raise nonsense(header) from error
-        state = {"_fence": fence, "_opened": opened, "_all_pixels": None}
+        at_hand = {
+            (crop.box(*facts["_size"]), crop.side_px, crop.side_px): _checked([array], crop.side_px, crop.side_px)
+            for crop, array in zip(crops, opened.answer.arrays, strict=False)  # a user's decoder brings none
+        }
+        state = {"_fence": fence, "_opened": opened, "_all_pixels": None, "_at_hand": at_hand}
         for name, value in (facts | state).items():
             object.__setattr__(self, name, value)  # frozen, like every item
 
@@ -66,11 +72,17 @@ class FencedImage(Image):
 
     def crop(self, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Return the box of the picture, resized bicubically: uint8 [height_px, width_px, 3]."""
+        crop = self._at_hand.get((box, width_px, height_px))
+        if crop is not None:
+            return crop.copy()
         check_box(box, *self._size)
         return self._fetch("image_crop", height_px, width_px, box=box, width_px=width_px, height_px=height_px)
 
     def _fetch(self, function: str, height: int, width: int, **args: object) -> NDArray[np.uint8]:
-        arrays = self._fence.ask(self._opened, function, **args).arrays
-        if len(arrays) != 1 or arrays[0].shape != (height, width, 3) or arrays[0].dtype != np.uint8:
-            raise nonsense([array.shape for array in arrays])
-        return arrays[0]
+        return _checked(self._fence.ask(self._opened, function, **args).arrays, height, width)
+
+
+def _checked(arrays: Sequence[NDArray[Any]], height: int, width: int) -> NDArray[np.uint8]:
+    if len(arrays) != 1 or arrays[0].shape != (height, width, 3) or arrays[0].dtype != np.uint8:
+        raise nonsense([array.shape for array in arrays])
+    return arrays[0]

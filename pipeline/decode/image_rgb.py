@@ -69,7 +69,7 @@ def _apply_profile(colour: PillowImage.Image, profile: bytes) -> PillowImage.Ima
     return None if transform is None else transform.apply(colour)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     if mode == "LAB":
         return None  # LAB needs no profile, and profiles for it are not those of a device

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
-from ..resample import square_box
+from ..resample import SquareCrop
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
 from ..transforms import quarter_turn
@@ -64,13 +64,19 @@ class ImageRotation(PretextTask[Image]):
             side_px=value("int32", "parameter", "side of the stored square", unit="px"),
         )
 
+    def square_crop(self, rng: ItemRng) -> SquareCrop:
+        """Return the crop whose turns are taken."""
+        position = (0.5, 0.5)
+        if self.crop == "random":
+            x, y = rng.item("crop").random(2)
+            position = (float(x), float(y))
+        return SquareCrop(self.side_px, self.crop_fraction, position)
+
     def examples(self, item: Image, rng: ItemRng) -> Iterator[Example]:
         """Yield the turns in keyed order, all from one crop."""
         if self.upscale == "filter" and min(item.width_px, item.height_px) < self.side_px:
             raise Filtered("too_small", f"short side {min(item.width_px, item.height_px)} px < {self.side_px} px")
-        centre = (0.5, 0.5)
-        position = centre if self.crop == "center" else tuple(rng.item("crop").random(2))
-        crop_box = square_box(item.width_px, item.height_px, self.side_px, self.crop_fraction, position)
+        crop_box = self.square_crop(rng).box(item.width_px, item.height_px)
         upright = item.crop(crop_box, self.side_px, self.side_px)
         upright.flags.writeable = False  # the turns are views of it
         order = rng.order(len(CLASSES))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline.resample import check_box, crop_resize, square_box
+from unlabeled.pipeline.resample import SquareCrop, check_box, crop_resize, square_box
 
 from tests.samples import photograph
 
@@ -70,3 +70,7 @@ def test_a_square_box_is_not_smaller_than_the_side() -> None:
 
 def test_a_small_picture_gives_its_whole_short_side() -> None:
     assert square_box(100, 80, 224, 0.875)[2] == 80
+
+
+def test_a_square_crop_is_the_square_box_of_a_picture() -> None:
+    assert SquareCrop(224, 0.875, (0.2, 0.7)).box(640, 480) == square_box(640, 480, 224, 0.875, (0.2, 0.7))

@@ -10,6 +10,7 @@ import pytest
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.image import decode_image
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
+from unlabeled.pipeline.resample import SquareCrop
 
 from tests import broken_media
 
@@ -45,3 +46,16 @@ def test_a_picture_outlives_its_turn_and_its_child(fence: Fence) -> None:
     assert fence.pid is not None
     os.kill(fence.pid, signal.SIGKILL)
     assert np.array_equal(first.pixels, OURS.pixels)
+
+
+@pytest.mark.parametrize("position", [(0.5, 0.5), (0.1, 0.93)])
+def test_crops_said_beforehand_come_with_the_picture(fence: Fence, position: tuple[float, float]) -> None:
+    crops = [SquareCrop(64, 0.875, position), SquareCrop(224, 1.0)]
+    image = fence.image(DATA, crops=crops)
+    fence.close()
+    started = fence.num_children
+    for crop in crops:
+        box, side_px = crop.box(300, 200), crop.side_px
+        assert np.array_equal(image.crop(box, side_px, side_px), OURS.crop(box, side_px, side_px))
+    assert fence.num_children == started  # no child was asked
+    assert np.array_equal(image.crop((5, 5, 100, 100), 50, 50), OURS.crop((5, 5, 100, 100), 50, 50))

@@ -70,3 +70,10 @@ def test_small_pictures_are_filtered_unless_allowed() -> None:
 def test_a_side_that_leaves_a_jpeg_grid_phase_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of 16"):
         ImageRotation(side_px=100)
+
+
+@pytest.mark.parametrize("crop", ["center", "random"])
+def test_the_crop_said_beforehand_is_the_one_that_is_taken(crop: str) -> None:
+    task = dataclasses.replace(TASK, crop=crop)
+    taken = next(task.examples(samples.image_item(0, 480, 360), rng())).values["crop_box"]
+    assert task.square_crop(rng()).box(480, 360) == taken
