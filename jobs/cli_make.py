@@ -102,13 +102,14 @@ def materialize(
     replan: Annotated[bool, typer.Option("--replan", help="Abandon what an earlier run left unfinished.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Plan everything from nothing.")] = False,
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Start the Ray dashboard with a local Ray.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print CPU seconds by stage, on stderr.")] = False,
     log: LogOption = "text",
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a dataset, or bring it up to its inputs. Resumes what was interrupted; nothing new is a quick no-op."""
     from .output import print_json, shown_progress
-    from .planned import print_reports
+    from .planned import print_profiles, print_reports
 
     spec = materialize_spec(context.params)
     progress = shown_progress(log)
@@ -116,6 +117,8 @@ def materialize(
         reports = spec.run(progress)
     finally:
         progress.close()
+    if profile:
+        print_profiles(reports)
     if as_json:
         print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
     else:

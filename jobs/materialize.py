@@ -28,7 +28,7 @@ from ..pipeline.storage import Store, StoreOptions
 from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
 from .config import Settings, assignments, assignments_of
-from .ray_start import Workers
+from .ray_start import Workers, set_environment
 
 
 class MaterializeReport(BaseModel):
@@ -63,6 +63,7 @@ class MaterializeReport(BaseModel):
     seconds: float
     ray_start_seconds: float
     cpu_seconds: float
+    cpu_seconds_by_stage: dict[str, float]
     peak_worker_rss_bytes: int
 
 
@@ -188,25 +189,29 @@ class Materialize:
         Raises:
             UnlabeledError: see pipeline.errors; `exit_code` of its class is the command's.
         """
+        set_environment()
+        from .ray_metrics import MeteredProgress  # imports Ray
+
         outputs = self.outputs()
         targets = [output.target for output in outputs]
         _check_writable(targets)
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), _DriverCpu(len(outputs))
         inventory = self.inventory(targets[0].store)
         inputs = Store.open(inventory.root, self.store_options)
+        cpu.end("list")
         with Workers(inputs, self.settings.run) as workers:
-            from .ray_metrics import MeteredProgress  # imports Ray, whose environment `workers` has set
-
             metered = MeteredProgress(progress or Silent(), [_labels(target) for target in targets])
             workers.on_start = metered.connected
             if inventory.sources.num_rows and not all(versions(target.store) for target in targets):
                 # There will be work: let workers load while this process plans.
                 workers.start(targets, inventory.sources.num_rows)
+                cpu.end("ray")
             request = replace(self._request(outputs, inventory, inputs), fingerprint=workers.fingerprints)
             finished = materialize(request, workers, metered)
             seconds = time.monotonic() - begun - workers.ray_start_seconds
+            cpu.end("driver")
             return [
-                _report(output.target, done, seconds, workers.ray_start_seconds)
+                _report(output.target, done, seconds, workers.ray_start_seconds, cpu)
                 for output, done in zip(outputs, finished, strict=True)
             ]
 
@@ -347,8 +352,26 @@ def _labels(target: Target) -> dict[str, str]:
     return {"dataset": target.store.uri.rstrip("/").rpartition("/")[2], "task": target.recipe.task.name}
 
 
-def _report(target: Target, done: Finished, seconds: float, ray_start_seconds: float) -> MaterializeReport:
+class _DriverCpu:
+    """CPU seconds of this process by stage, shared out to the datasets that are made together."""
+
+    def __init__(self, num_datasets: int) -> None:
+        self._num_datasets = num_datasets
+        self._since = time.process_time()
+        self.seconds: dict[str, float] = {}
+
+    def end(self, stage: str) -> None:
+        """End a stage and begin the next one."""
+        now = time.process_time()
+        self.seconds[stage] = (now - self._since) / self._num_datasets
+        self._since = now
+
+
+def _report(
+    target: Target, done: Finished, seconds: float, ray_start_seconds: float, cpu: _DriverCpu
+) -> MaterializeReport:
     counts, tally = done.manifest.counts, done.tally
+    by_stage = {"list": cpu.seconds["list"], **tally.cpu_seconds_by_stage, "driver": cpu.seconds["driver"]}
     return MaterializeReport(
         dataset=target.store.uri,
         task=done.manifest.task,
@@ -373,6 +396,7 @@ def _report(target: Target, done: Finished, seconds: float, ray_start_seconds: f
         seconds=round(seconds, 3),
         ray_start_seconds=round(ray_start_seconds, 3),
         cpu_seconds=round(tally.cpu_seconds, 3),
+        cpu_seconds_by_stage={stage: round(spent, 3) for stage, spent in by_stage.items()},
         peak_worker_rss_bytes=tally.peak_worker_rss_bytes,
     )
 

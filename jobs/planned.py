@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,17 @@ def print_reports(reports: Sequence[Any]) -> None:
             ],
         )
         _print_next(report.dataset, report.num_rejected)
+
+
+def print_profiles(reports: Sequence[Any]) -> None:
+    """Print CPU seconds by stage, in all and for each source, on stderr."""
+    for report in reports:
+        total = sum(report.cpu_seconds_by_stage.values())
+        lines = [f"{'stage':<10} {'CPU s':>9} {'ms/source':>10} {'share':>6}"]
+        for stage, spent in [*report.cpu_seconds_by_stage.items(), ("all", total)]:
+            each_ms = 1000 * spent / max(1, report.num_sources)
+            lines.append(f"{stage:<10} {spent:>9.2f} {each_ms:>10.3f} {spent / (total or 1):>6.1%}")
+        sys.stderr.write("\n".join([*lines, ""]))
 
 
 def print_shown(shown: Shown) -> None:

@@ -31,7 +31,7 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     Raises:
         UnlabeledError: no cluster answers at `run.address`.
     """
-    _set_environment()
+    set_environment()
     import ray
 
     address = run.address or os.environ.get("RAY_ADDRESS")
@@ -70,7 +70,7 @@ def started_ray(run: RunSettings) -> Iterator[int]:
         ray.shutdown()
 
 
-def _set_environment() -> None:
+def set_environment() -> None:
     """Set what Ray reads once, when it is imported."""
     os.environ.setdefault("RAY_task_oom_retries", "2")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -91,7 +91,6 @@ class Workers:
     """The Executor on Ray, which is started when it is first needed, then `on_start` is called; a context manager."""
 
     def __init__(self, inputs: Store, run: RunSettings) -> None:
-        _set_environment()
         self.on_start: Callable[[], None] | None = None
         self._inputs = inputs
         self._run = run

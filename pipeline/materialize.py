@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -72,6 +73,7 @@ class Tally:
     num_skipped_shards: int = 0
     num_bytes_in: int = 0
     cpu_seconds: float = 0.0
+    cpu_seconds_by_stage: Counter[str] = field(default_factory=Counter)
     peak_worker_rss_bytes: int = 0
     seconds: float = 0.0
     published: list[int] = field(default_factory=list)
@@ -273,6 +275,7 @@ def _carry_out(
         tally.num_shards_made += 1
         tally.num_bytes_in += row["num_bytes_in"]
         tally.cpu_seconds += row["cpu_seconds"]
+        tally.cpu_seconds_by_stage.update(dict(row["cpu_stages"]))
         tally.peak_worker_rss_bytes = max(tally.peak_worker_rss_bytes, row["peak_rss_bytes"])
         progress.shard_done(row)
     for target, plan, base, tally in zip(targets, plans, bases, tallies, strict=True):

@@ -19,6 +19,7 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from .config import RunSettings
+from .cpu_stages import from_stats
 from .decode.fence import Fence
 from .decode.fence_calls import reserved_bytes_for
 from .errors import ConfigError, UnlabeledError
@@ -46,6 +47,7 @@ RESULT_SCHEMA = pa.schema(
         pa.field("num_rejected", pa.int64()),
         pa.field("num_bytes_in", pa.int64()),
         pa.field("cpu_seconds", pa.float64()),
+        pa.field("cpu_stages", pa.map_(pa.string(), pa.float64())),
         pa.field("peak_rss_bytes", pa.int64()),
         pa.field("error", pa.string()),
     ]
@@ -264,6 +266,7 @@ def _result(jobs: Sequence[Job], receipt: Receipt, fence: Fence) -> dict[str, An
         "num_rejected": statuses.count("rejected"),
         "num_bytes_in": sum(outcome.num_bytes for outcome in receipt.outcomes),
         "cpu_seconds": receipt.stats.get("cpu_seconds", 0.0),
+        "cpu_stages": from_stats(receipt.stats),
         "peak_rss_bytes": peak_rss_bytes() + fence.peak_rss_bytes,
         "error": "",
     }
@@ -279,7 +282,7 @@ def peak_rss_bytes() -> int:
 
 def _error_row(error: UnlabeledError) -> dict[str, Any]:
     empty: dict[str, Any] = {field.name: 0 for field in RESULT_SCHEMA}
-    return {**empty, "shard_id": "", "cpu_seconds": 0.0, "error": error_text(error)}
+    return {**empty, "shard_id": "", "cpu_seconds": 0.0, "cpu_stages": {}, "error": error_text(error)}
 
 
 def _job_json(job: Job) -> dict[str, Any]:

@@ -6,6 +6,7 @@ nothing behind. The order of rows is the order of the plan, so the same plan giv
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Recipe
+from .cpu_stages import StageClock
 from .decode.decoder_file import DecoderFile
 from .decode.fence import Fence
 from .errors import AlreadyExists, Filtered, Reject, RejectReason, Stage
@@ -91,9 +93,11 @@ class ShardMaker:
         target: the dataset.
         shard: the shard's plan row (SHARDS_SCHEMA).
         spool: folder on local disk for the file while it grows.
+        clock: is told the stages of the work.
     """
 
-    def __init__(self, target: Target, shard: Mapping[str, Any], spool: Path) -> None:
+    def __init__(self, target: Target, shard: Mapping[str, Any], spool: Path, clock: StageClock | None = None) -> None:
+        self._clock = clock or StageClock()
         self._target = target
         self._task = target.task
         self._shard = shard
@@ -200,6 +204,7 @@ class ShardMaker:
         Raises:
             StoreError: beyond the retry budget; a later attempt starts over.
         """
+        started = time.thread_time()
         _, _, file = self.close()
         receipt = Receipt(
             shard_id=self._shard["shard_id"],
@@ -217,6 +222,9 @@ class ShardMaker:
         )
         if file is not None:
             receipt = self._put(file, receipt)
+        spent = time.thread_time() - started
+        self._clock.elsewhere_seconds += spent
+        receipt = replace(receipt, stats=_added(receipt.stats, cpu_seconds=spent, cpu_seconds_write=spent))
         return write_receipt(self._target.store, receipt)
 
     def close(self) -> tuple[int, int, ShardFile | None]:
@@ -290,8 +298,10 @@ class ShardMaker:
             else:
                 made = self._task.examples(item, rng)
             shared, num_shared_bytes = self._shared_cells(source, item, rng)
-            for example in made:
+            for example in self._clock.each("transform", made):
+                around = self._clock.enter("encode")
                 cells, num_bytes = self._writer.encode(self._row(rng, example))
+                self._clock.enter(around)
                 num_bytes += num_shared_bytes
                 source.rows.append(({**shared, **cells}, num_bytes))
                 source.num_output_bytes += num_bytes
@@ -347,10 +357,12 @@ class ShardMaker:
             if source.rejected is not None:
                 self.reject(source.part, source.rejected, source.sha256, source.num_bytes)
                 continue
+            around = self._clock.enter("write")
             for number, row in enumerate(source.rows, 1):
                 self._writer.append(*row)
                 if number % self._task.bundle_size == 0 or number == len(source.rows):
                     self._writer.end_bundle()
+            self._clock.enter(around)
             verdict = source.filtered or Filtered("no_examples")
             used = bool(source.rows)
             self._outcomes.append(
@@ -366,6 +378,10 @@ class ShardMaker:
                     num_examples=len(source.rows),
                 )
             )
+
+
+def _added(stats: Mapping[str, float], **more: float) -> dict[str, float]:
+    return {**stats, **{name: stats.get(name, 0.0) + value for name, value in more.items()}}
 
 
 def _too_much(limit_bytes: int) -> Reject:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .cpu_stages import as_stats
 from .decode.fence import Fence
 from .decode.fence_media import FencedVideo
 from .errors import Filtered, Reject, RejectReason, Stage, StoreError
@@ -91,16 +92,23 @@ def _settled(receipt: Receipt) -> Future[Receipt]:
 
 def _make(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: Tools) -> Iterator[Future[Receipt]]:
     fence = tools.fence
-    started_cpu, fence_cpu = time.process_time(), fence.cpu_seconds
-    makers = [ShardMaker(targets[job.target], job.shard, tools.spool) for job in jobs]
+    clock = fence.clock
+    clock.lap()
+    before = time.process_time(), fence.cpu_seconds, clock.elsewhere_seconds
+    makers = [ShardMaker(targets[job.target], job.shard, tools.spool, clock) for job in jobs]
     parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
     closing = 0
     try:
         _feed(makers, parts, _begin_attempts(targets, jobs), inputs, fence)
-        cpu = {"cpu_seconds": (time.process_time() - started_cpu + fence.cpu_seconds - fence_cpu) / len(makers)}
+        spent = clock.lap()
+        # What other threads have done is reading ahead, apart from files being closed.
+        in_process = time.process_time() - before[0] - (clock.elsewhere_seconds - before[2])
+        spent["read"] += max(0.0, in_process - sum(spent.values()))
+        spent["decode"] = fence.cpu_seconds - before[1]
+        stats = as_stats({stage: seconds / len(makers) for stage, seconds in spent.items()})
         for maker in makers:
             closing += 1
-            yield tools.closing.submit(maker.finish, cpu)
+            yield tools.closing.submit(maker.finish, stats)
     finally:
         for maker in makers[closing:]:
             maker.abort()
@@ -133,7 +141,7 @@ def _feed(
         for rows in _passes(parts):
             wanted = _wanted(makers, rows)
             with SourceReader(inputs, _union(rows)) as reader:
-                for source in reader:
+                for source in fence.clock.each("read", reader):
                     part = (source.source_key, source.start)
                     for attempt in noting:
                         attempt.note(part)
@@ -201,7 +209,9 @@ def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
         if source.error is not None:
             raise source.error
         if source.data is not None:
+            around = fence.clock.enter("read")
             sha256, num_bytes = sha256_hex(source.data), len(source.data)
+            fence.clock.enter(around)
             wanted = _of_this_content(wanted, sha256, num_bytes)
         if not wanted:
             return

@@ -159,6 +159,7 @@ def result_row(unit: WorkUnit, receipt: Receipt) -> dict[str, Any]:
         "num_rejected": statuses.count("rejected"),
         "num_bytes_in": sum(outcome.num_bytes for outcome in receipt.outcomes),
         "cpu_seconds": 0.0,
+        "cpu_stages": {},
         "peak_rss_bytes": 1,
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ..cpu_stages import StageClock
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource, MemoryBytes
 from .decoder_file import DecoderFile
@@ -84,6 +85,8 @@ class FenceCalls:
         self._ended_cpu_seconds = 0.0
         self._is_busy = False
         self.num_children = 0
+        #: Of the thread that uses the fence; other stages of its work may be told to it too.
+        self.clock = StageClock()
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +211,7 @@ class FenceCalls:
             opened.source,
             max_compute_seconds=self._hang_seconds + _HANG_SECONDS_PER_BYTE * opened.source.num_bytes,
             max_output_bytes=self.limits.max_output_bytes,
+            clock=self.clock,
         )
         self._is_busy = True
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from ..cpu_stages import StageClock
 from ..errors import Reject, RejectReason
 from .bytes_source import ByteSource, MemoryBytes
 from .fence_process import ChildProcess
@@ -33,13 +34,21 @@ class Exchange:
         max_compute_seconds: the child hangs if it has the turn for longer than this in all; the parent's own turns,
             such as a read from a slow store, do not count.
         max_output_bytes: the answers' arrays may hold this much in all.
+        clock: is told when the caller's thread is at work here, stage `fence`.
 
     `is_complete` turns True when the child has said its last word and waits for the next request.
     """
 
     def __init__(
-        self, child: ChildProcess, source: ByteSource, *, max_compute_seconds: float, max_output_bytes: int
+        self,
+        child: ChildProcess,
+        source: ByteSource,
+        *,
+        max_compute_seconds: float,
+        max_output_bytes: int,
+        clock: StageClock,
     ) -> None:
+        self._clock = clock
         self._child = child
         self._source = source
         self._seconds_left = max_compute_seconds
@@ -52,6 +61,15 @@ class Exchange:
         `is_new`: let the child turn to the source; otherwise the request is about what it keeps of it.
         Raises Lost, Reject and whatever the source raises.
         """
+        around = self._clock.enter("fence")
+        try:
+            return (yield from self._run(function, args, around, is_new=is_new))
+        finally:
+            self._clock.enter(around)
+
+    def _run(
+        self, function: str, args: Mapping[str, Any], around: str, *, is_new: bool
+    ) -> Generator[Answer, None, Answer]:
         message = self._ask({"do": function, "args": dict(args), "source": self._hand_over() if is_new else None})
         while True:
             match message.get("is"):
@@ -60,8 +78,11 @@ class Exchange:
                 case "grow":
                     message = self._ask(self._grow(message))
                 case "item":
+                    answer = self._answer(message)
                     try:
-                        yield self._answer(message)
+                        self._clock.enter(around)
+                        yield answer
+                        self._clock.enter("fence")
                     except GeneratorExit:
                         with contextlib.suppress(Lost):
                             self._ask({"go": "stop"})

@@ -33,17 +33,18 @@ class FencedImage(Image):
     def __init__(self, fence: FenceCalls, opened: Opened, crops: Sequence[SquareCrop] = ()) -> None:
         header = opened.header
         try:
+            width_px, height_px = int(header["width_px"]), int(header["height_px"])
             facts = {
                 "media_kind": "image",
                 "codec": str(header["codec"]),
                 "exif_orientation": int(header["exif_orientation"]),
                 "is_truncated": bool(header["is_truncated"]),
-                "_size": (int(header["width_px"]), int(header["height_px"])),
+                "_size": (width_px, height_px),
             }
         except (KeyError, ValueError, TypeError) as error:
             raise nonsense(header) from error
         at_hand = {
-            (crop.box(*facts["_size"]), crop.side_px, crop.side_px): _checked([array], crop.side_px, crop.side_px)
+            (crop.box(width_px, height_px), crop.side_px, crop.side_px): _checked([array], crop.side_px, crop.side_px)
             for crop, array in zip(crops, opened.answer.arrays, strict=False)  # a user's decoder brings none
         }
         state = {"_fence": fence, "_opened": opened, "_all_pixels": None, "_at_hand": at_hand}

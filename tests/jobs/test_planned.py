@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from unlabeled.jobs.materialize import MaterializeReport, PlanReport
-from unlabeled.jobs.planned import print_plans, print_rejects, print_reports
+from unlabeled.jobs.planned import print_plans, print_profiles, print_rejects, print_reports
 from unlabeled.jobs.reading import RejectInfo, Rejects
 
 
@@ -23,6 +23,8 @@ def materialize_report(**changes: Any) -> MaterializeReport:
         "fingerprint": "f" * 64,
         "rejected_by_reason": {"corrupt": 2},
         "filtered_by_reason": {},
+        "large_components": {},
+        "cpu_seconds_by_stage": {"list": 0.5, "decode": 1.5},
     }
     return MaterializeReport(**{**fields, **named, **changes})
 
@@ -87,3 +89,12 @@ def test_many_dead_letters_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys)
     assert "103 of 1,000 sources rejected (10.30%), 103 of them transient" in out
     assert "and 3 more; --json lists all" in out
+
+
+def test_a_profile_is_a_table_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    print_profiles([materialize_report(num_sources=1000)])
+    said = capsys.readouterr()
+    assert said.out == ""
+    rows = {words[0]: words[1:] for words in map(str.split, said.err.splitlines())}
+    assert rows["decode"] == ["1.50", "1.500", "75.0%"]
+    assert rows["all"] == ["2.00", "2.000", "100.0%"]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unlabeled.pipeline.cpu_stages import STAGES, from_stats
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.errors import ConfigError, StoreError
@@ -109,7 +110,10 @@ def test_every_source_of_every_shard_is_made(tmp_path: Path, inputs: Store, tool
         for outcome in receipt.outcomes:
             assert outcome.sha256 == sha256_hex(FILES[outcome.source_key])
             assert outcome.num_bytes == len(FILES[outcome.source_key])
-        assert receipt.stats["cpu_seconds"] > 0
+        stages = from_stats(receipt.stats)
+        assert set(stages) == set(STAGES)
+        assert receipt.stats["cpu_seconds"] == pytest.approx(sum(stages.values()))
+        assert min(stages[stage] for stage in ("read", "fence", "transform", "encode", "write")) > 0
     assert not list(tools.spool.iterdir())
 
 
