@@ -73,7 +73,14 @@ def test_a_run_in_no_time_has_no_rate(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_many_dead_letters_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     reject = RejectInfo(
-        source_key="a", stage="decode", reason="corrupt", is_permanent=False, message="m", offset_bytes=None, attempt=0
+        source_key="a",
+        start=0,
+        stage="decode",
+        reason="corrupt",
+        is_permanent=False,
+        message="m",
+        offset_bytes=None,
+        attempt=0,
     )
     print_rejects(
         Rejects(
