@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -196,7 +197,8 @@ def test_the_same_sources_give_the_same_file(tmp_path: Path) -> None:
     receipts = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        receipts.append(Feed(tmp_path / name).source("a").broken("b").source("c", picture(3)).finish())
+        receipt = Feed(tmp_path / name).source("a").broken("b").source("c", picture(3)).finish()
+        receipts.append(dataclasses.replace(receipt, stats={}))
     assert receipts[0] == receipts[1]
 
 
