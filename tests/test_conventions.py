@@ -32,6 +32,8 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "jobs/cli_options.py": "tests/test_errors_cli.py",
     "jobs/cli_make.py": "tests/test_errors_cli.py",
     "jobs/__main__.py": "tests/jobs/test_client.py",
+    "trainers/ray_embed.py": "tests/jobs/test_embed.py",
+    "jobs/cli_embed.py": "tests/jobs/test_embed.py",
     "jobs/cli_jobs.py": "tests/jobs/test_client.py",
     "jobs/ray_jobs.py": "tests/jobs/test_client.py",
     "jobs/cli_keep.py": "tests/test_errors_cli.py",

@@ -70,11 +70,14 @@ def open_source(
     split: Split,
     columns: Sequence[str] | None = None,
     *,
+    lineage: Sequence[str] = (),
     version: int | None = None,
     store_options: StoreOptions | None = None,
     cache: Cache | None = None,
 ) -> Source:
     """Return a version of a dataset (the newest by default), opened for reading columns of one split.
+
+    `lineage` names columns that say where an example is from: for what is written beside it, never for training.
 
     Raises:
         ConfigError: a column is none of the inputs and labels, or the examples are stored as recipes.
@@ -84,7 +87,8 @@ def open_source(
     manifest = require_manifest(store, version)
     if manifest.store != "pixels":
         raise ConfigError(f"{store.uri}: its examples are stored as recipes; this release reads stored pixels only.")
-    features = _wanted(manifest.typed_features(), columns)
+    every = manifest.typed_features()
+    features = _wanted(every, columns) | {name: every[name] for name in lineage}
     reader = ShardReader(store, [*features, ID], None if store.is_local else cache)
     units = units_of(load_tables(store, manifest, "shards", "row_groups"), split)
     return Source(store, manifest, split, features, tuple((reader, unit) for unit in units))
