@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from unlabeled.pipeline import discover
-from unlabeled.pipeline.config import ShardSettings
+from unlabeled.pipeline.config import ShardSettings, TaskRecipe
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.task import Modality, PretextTask
 from unlabeled.pipeline.work import Tools
 
+from tests import samples
 from tests.media_files import chirp, sound_file
-from tests.small_datasets import fill, jpeg, make, target
+from tests.small_datasets import fill, jpeg, make, picture, target
 
 
 def dataset(
@@ -26,11 +29,26 @@ def dataset(
     shard = ShardSettings(
         target_num_bytes=2**16, spread_num_shards=4, spread_min_num_bytes=2**12, row_group_max_rows=row_group_max_rows
     )
+    resolved = {field.name: getattr(task, field.name) for field in dataclasses.fields(task) if field.init}
+    named = TaskRecipe(name=task_name, version=task.version, source_sha256="0" * 64, settings=resolved)
     of = target(folder / "dataset", task, shard=shard)
+    of = dataclasses.replace(of, recipe=of.recipe.model_copy(update={"task": named}))
     (folder / "spool").mkdir()
     with Fence(Limits(), DecodeOptions()) as fence, ThreadPoolExecutor(1) as pool:
-        make(of, Store.open(str(fill(folder / "in", files))), Tools(fence, folder / "spool", pool))
+        make(
+            of,
+            Store.open(str(fill(folder / "in", files))),
+            Tools(fence, folder / "spool", pool),
+            make_assets=lambda made, _: made.task.make_assets(lambda: _items_like(made.task)),
+        )
     return of.store
+
+
+def _items_like(task: PretextTask[Any]) -> list[Any]:
+    """Return what a task may make its assets from: text for a tokenizer, else a picture."""
+    if task.modality == Modality.TEXT:
+        return [samples.document_item(number, 200) for number in range(4)]
+    return [picture()]
 
 
 def turns(folder: Path, num: int = 24, first: int = 0) -> Store:

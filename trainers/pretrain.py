@@ -45,6 +45,8 @@ from .source import open_source
 _RUN, _RESULT = "run.json", "result.json"
 #: Rows from which shapes are read.
 _NUM_ROWS = 8
+#: Rows from which mean and deviation of numbers are taken.
+_NUM_NUMBERS = 2000
 _DRAWS = "augment_draws"
 
 
@@ -124,14 +126,17 @@ def material(run: Run) -> Material:
     """Return what is known of the run's dataset before training."""
     store = Store.open(run.dataset)
     manifest = require_manifest(store, run.version)
+    features = manifest.typed_features()
     media = [
         name
-        for name in manifest.typed_features().with_role("input", "label")
-        if manifest.typed_features()[name].kind in ("image", "audio") or name == "input_ids"
+        for name in features.with_role("input", "label")
+        if features[name].kind in ("image", "audio") or name == "input_ids"
     ]
     rows = read_split(run.dataset, "train", media, _NUM_ROWS).columns
     assets = {name: read_asset(store, sha256) for name, sha256 in manifest.assets.items()}
-    return Material(manifest, rows, assets)
+    labels = [name for name in features.with_role("label") if features[name].dtype.startswith("float")]
+    numbers = read_split(run.dataset, "train", labels, _NUM_NUMBERS).columns if labels else {}
+    return Material(manifest, rows, assets, numbers)
 
 
 def pretrain_here(
@@ -221,10 +226,15 @@ def _loader(run: Run, objective: PretextObjective, ranks: Ranks) -> Loader:
 
 
 def _validation(run: Run, objective: PretextObjective, ranks: Ranks) -> Callable[[], Iterable[Batch]] | None:
-    """Return what iterates over the val split once, its last batch filled up; None if it is empty."""
-    if not open_source(run.dataset, "val", objective.columns, version=run.version).units:
-        return None
+    """Return what iterates over the val split once; None if there is nothing to validate on.
+
+    Its last batch is filled up, or dropped where the examples of a source must not share a batch.
+    """
+    source = open_source(run.dataset, "val", objective.columns, version=run.version)
     settings = run.settings
+    is_apart = source.manifest.batching == "apart"
+    if source.num_rows.sum() < (settings.batch_size if is_apart else 1):
+        return None
     loader = Loader(
         run.dataset,
         LoaderSettings(
@@ -232,7 +242,7 @@ def _validation(run: Run, objective: PretextObjective, ranks: Ranks) -> Callable
             split="val",
             num_lanes=settings.num_lanes,
             version=run.version,
-            last="pad",
+            last="drop" if is_apart else "pad",
             rank=ranks.rank,
             world_size=ranks.world_size,
             columns=objective.columns,
@@ -254,7 +264,7 @@ def _arranged(objective: PretextObjective, run: Run) -> Callable[[Batch], Mappin
 
 def _augmented(data: Material, settings: AugmentSettings) -> Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]:
     """Return what varies the pictures of a batch on the device, all of one example alike."""
-    pictures = tuple(name for name in data.rows if data.features[name].kind == "image")
+    pictures = tuple(name for name, feature in data.features if feature.kind == "image" and name in data.rows)
     is_turned = "angle_deg" in data.features  # of rotation, and of tasks that follow it
     compared = data.manifest.modality == "image" and sum(_num_pictures(data.rows[name]) for name in pictures) > 1
     flip = settings.flip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...pipeline.config import parse
 from ...pipeline.errors import ConfigError
@@ -24,11 +25,15 @@ _CLIP_FRAMES = 8
 
 @dataclass(frozen=True)
 class Material:
-    """What is known of a dataset before training. rows: some decoded examples; assets: its frozen files by name."""
+    """What is known of a dataset before training.
+
+    rows: media of some decoded examples; assets: its frozen files by name; numbers: labels of float type, of more.
+    """
 
     manifest: Manifest
     rows: Mapping[str, Any]
     assets: Mapping[str, bytes]
+    numbers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def features(self) -> Features:
