@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from .errors import ConfigError, nearest
-from .rng import keyed_fraction
+from .rng import keyed_fractions
 
 SPLITS = ("train", "val")
 
@@ -45,12 +45,12 @@ def group_function(group_by: str | None, group_csv: bytes | None = None) -> Grou
     return group_of
 
 
-def splits_of(groups: Sequence[str], val_fraction: float, seed: int) -> list[str]:
+def splits_of(groups: Iterable[str], val_fraction: float, seed: int) -> list[str]:
     """Return the split of every group, in order: a hash of (seed, group) below `val_fraction` means val."""
-    known: dict[str, str] = {}
-    for group in groups:
-        if group not in known:
-            known[group] = SPLITS[keyed_fraction("split", seed, group) < val_fraction]
+    groups = [*groups]
+    known: dict[str, str] = dict.fromkeys(groups, "")
+    for group, fraction in zip(known, keyed_fractions("split", seed, known), strict=True):
+        known[group] = SPLITS[fraction < val_fraction]
     return [known[group] for group in groups]
 
 

@@ -95,7 +95,9 @@ def compare(
     anew = [part for part in [*quiet, *retried.tolist()] if source_of_part[part] >= 0]
     keys = sources["source_key"]
     of_changed = {keys[row].as_py(): fresh[row] for row in changed_rows.tolist()}
-    never_seen = {row: of_changed.get(keys[row].as_py(), "") for row in np.flatnonzero(place < 0).tolist()}
+    never_seen = dict.fromkeys(np.flatnonzero(place < 0).tolist(), "")
+    if of_changed:
+        never_seen = {row: of_changed.get(keys[row].as_py(), "") for row in never_seen}
     return Changes(
         new=_new_sources(sources, base_parts, never_seen, source_of_part, anew, versions),
         removed=_named(base_parts, [*quiet, *retried.tolist()]),

@@ -55,6 +55,8 @@ REJECTED_SCHEMA = pa.schema(
     ]
 )
 _NUM_INDEX_THREADS = 8
+#: Objects that are kept one by one while listing; then they become columns, which take a quarter of the memory.
+_CHUNK_ROWS = 1 << 16
 _UNSUPPORTED = "the key has a control character, an empty, '.' or '..' segment, is not UTF-8, or names no plain file"
 
 
@@ -118,7 +120,7 @@ def take_inventory(
         store = _add_single(found, input_uri, options, wanted)
     _check_found(found, input_uri, include)
     tables, rejected = _index_containers(store, found, column, cache, wanted)  # may add plain objects
-    sources, doubled = _sorted_unique(pa.concat_tables([_plain_table(found), *tables]))
+    sources, doubled = _sorted_unique(pa.concat_tables([found.plain(), *tables]))
     all_rejected = pa.concat_tables([_rejected_table(found.rejected), *rejected, doubled])
     all_rejected = all_rejected.sort_by([("source_key", "ascending"), ("message", "ascending")])
     return Inventory(store.uri, sources, all_rejected, found.num_markers)
@@ -139,7 +141,8 @@ class _Found:
         self.num_listed = 0
         self.num_markers = 0
         self.first_key = ""
-        self.plain: list[tuple[str, int, str]] = []
+        self._plain: list[tuple[str, int, str]] = []
+        self._tables: list[pa.Table] = []
         self.containers: list[ObjectInfo] = []
         self.rejected: list[tuple[str, int, str, str, str]] = []
 
@@ -157,12 +160,24 @@ class _Found:
             else:
                 self.add_plain(info, wanted)
 
+    @property
+    def has_plain(self) -> bool:
+        """True where there is an object that is one source."""
+        return bool(self._plain or self._tables)
+
+    def plain(self) -> pa.Table:
+        """Return the objects that are one source each (INVENTORY_SCHEMA)."""
+        return pa.concat_tables([*self._tables, _plain_table(self._plain)])
+
     def add_plain(self, info: ObjectInfo, wanted: _Wanted) -> None:
         """Take in an object that is one source, or none where the client cannot name it."""
         if not wanted.sources.fullmatch(info.key):
             return
         if info.is_supported:
-            self.plain.append((info.key, info.num_bytes, info.etag))
+            self._plain.append((info.key, info.num_bytes, info.etag))
+            if len(self._plain) >= _CHUNK_ROWS:
+                self._tables.append(_plain_table(self._plain))
+                self._plain = []
         else:
             reason = str(RejectReason.UNSUPPORTED_KEY)
             self.rejected.append((info.key, info.num_bytes, info.etag, reason, _UNSUPPORTED))
@@ -185,7 +200,7 @@ def _add_single(found: _Found, input_uri: str, options: StoreOptions | None, wan
 def _check_found(found: _Found, input_uri: str, include: Sequence[str]) -> None:
     if not found.num_listed:
         raise ConfigError(f"input {input_uri!r}: nothing is there.")
-    if found.plain or found.containers or found.rejected:
+    if found.has_plain or found.containers or found.rejected:
         return
     asked = f", `include` {', '.join(include)}" if include else ""
     if found.num_markers == found.num_listed:
@@ -195,9 +210,9 @@ def _check_found(found: _Found, input_uri: str, include: Sequence[str]) -> None:
     )
 
 
-def _plain_table(found: _Found) -> pa.Table:
-    num = len(found.plain)
-    names, sizes, etags = zip(*found.plain, strict=True) if num else ((), (), ())
+def _plain_table(plain: Sequence[tuple[str, int, str]]) -> pa.Table:
+    num = len(plain)
+    names, sizes, etags = zip(*plain, strict=True) if num else ((), (), ())
     keys = pa.array(names, pa.string())
     columns = {
         "source_key": keys,

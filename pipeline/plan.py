@@ -25,6 +25,8 @@ from .task import PretextTask
 #: How often a source whose reject is transient is tried again by later runs before that counts as its fate.
 MAX_ATTEMPTS = 3
 
+_STRINGS_AT_ONCE = 1 << 16
+
 #: One row a part, in the order in which a shard reads them.
 PART_FIELDS = [
     pa.field("source_key", pa.string()),
@@ -101,8 +103,8 @@ def pack(
     if sources.num_rows == 0:
         return Shards.concat([])
     sources = in_plan_order(sources)
-    groups = np.array([group_of(key) for key in sources["source_key"].to_pylist()], dtype=object)
-    splits = np.array(splits_of(list(groups), recipe.val_fraction, recipe.seed))
+    groups = np.array([group_of(key) for key in _strings(sources["source_key"])], dtype=object)
+    splits = np.array(splits_of(groups, recipe.val_fraction, recipe.seed))
     num_bytes = shares_num_bytes(sources)
     weight = weight_of(task.modality, num_bytes)
     estimate = np.array([task.estimate_num_bytes(size) for size in num_bytes.tolist()], np.int64)
@@ -120,14 +122,20 @@ def pack(
 
 def in_plan_order(sources: pa.Table) -> pa.Table:
     """Return `sources` by sha256(unit), place in the unit, source_key and start: the same order for every listing."""
-    units = sources["unit"].to_pylist()
-    digests: dict[str, bytes] = {}
-    for unit in units:
-        if unit not in digests:
-            digests[unit] = hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()
-    keyed = sources.append_column("_digest", pa.array([digests[unit] for unit in units], pa.binary(32)))
+    digests = b"".join(
+        hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest() for unit in _strings(sources["unit"])
+    )
+    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), sources.num_rows, [None, pa.py_buffer(digests)])
+    keyed = sources.append_column("_digest", column)
     order = [(name, "ascending") for name in ("_digest", "offset_bytes", "row", "source_key", "start")]
     return keyed.sort_by(order).drop_columns(["_digest"])
+
+
+def _strings(column: pa.ChunkedArray) -> Iterator[str]:
+    """Yield the strings of a column of millions, few of them as Python objects at once."""
+    for chunk in column.chunks:
+        for first in range(0, len(chunk), _STRINGS_AT_ONCE):
+            yield from chunk.slice(first, _STRINGS_AT_ONCE).to_pylist()
 
 
 def with_ids(shards: Shards, recipe: Recipe, assets: Mapping[str, str]) -> Shards:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,15 @@ def keyed_generator(purpose: str, *identity: object) -> np.random.Generator:
 def keyed_fraction(purpose: str, *identity: object) -> float:
     """Return a number in [0, 1) that depends on `purpose` and `identity` alone."""
     return int.from_bytes(_digest(purpose, *identity)[:7], "big") / 2.0**56
+
+
+def keyed_fractions(purpose: str, shared: object, names: Iterable[str]) -> Iterator[float]:
+    """Yield `keyed_fraction(purpose, shared, name)` of every name; for millions of them."""
+    head = hashlib.sha256(canonical_json([purpose, shared])[:-1] + b",")
+    for name in names:
+        digest = head.copy()
+        digest.update(canonical_json(name) + b"]")
+        yield int.from_bytes(digest.digest()[:7], "big") / 2.0**56
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from .errors import Changed, ConfigError, nearest
 
 SCHEMES = ("s3", "gs", "az", "file")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ def open_parent(uri: str | Path, options: StoreOptions | None = None) -> tuple[S
 
 def is_nameable(key: str) -> bool:
     """Return whether every client can name `key`: no control character, no empty, `.` or `..` segment."""
-    return not CONTROL.search(key) and not any(segment in ("", ".", "..") for segment in key.split("/"))
+    return _UNNAMEABLE.search(key) is None
 
 
 def check_unchanged(info: ObjectInfo, etag: str, num_bytes: int, name: str) -> None:

@@ -12,7 +12,9 @@ import os
 import random
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -35,6 +37,13 @@ Entry: TypeAlias = tuple[str, int, str, datetime]
 Upload: TypeAlias = tuple[str, str, datetime]
 
 Method: TypeAlias = Literal["GET", "DELETE"]
+Query: TypeAlias = dict[str, str]
+_Step: TypeAlias = tuple[list[Entry], list[Query]]
+
+#: Requests of one listing that run at once.
+NUM_LISTERS = 16
+#: Folders are listed apart where a page shows no more of them than this; else each would cost a request for few keys.
+_MAX_FOLDERS_A_PAGE = 20
 
 EXPIRES = timedelta(minutes=15)
 
@@ -44,25 +53,55 @@ class Refused(StoreError):
 
 
 def list_pages(requests: S3Requests, folder: str) -> Iterator[list[Entry]]:
-    """Yield all objects whose key starts with `folder`, a thousand at a time, in the server's order.
+    """Yield all objects whose key starts with `folder`, about a thousand at a time, in no promised order.
+
+    What does not fit into a page and lies in few folders is listed folder by folder, many at a time. Nothing depends
+    on the order in which the server lists, which differs between servers.
 
     Raises:
         Refused: on the first page, when the server does not take a request signed in its URL.
         NotFound: the bucket does not exist.
         StoreError: beyond the retry budget.
     """
-    query = {"list-type": "2", "encoding-type": "url", "prefix": folder}
-    while True:
+    entries, following = _list_step(requests, {"list-type": "2", "encoding-type": "url", "prefix": folder})
+    yield entries
+    todo, running = deque(following), set[Future[_Step]]()
+    if not todo:
+        return
+    with ThreadPoolExecutor(NUM_LISTERS, thread_name_prefix="unlabeled-list") as pool:
         try:
-            entries, token = parse_listing(requests.send("GET", "", query))
+            while todo or running:
+                # No more than this waits for whoever takes the pages: a listing may be of any length.
+                while todo and len(running) < 2 * NUM_LISTERS:
+                    running.add(pool.submit(_list_step, requests, todo.popleft()))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    entries, following = future.result()
+                    todo.extend(following)
+                    yield entries
         except Refused as error:
-            if "continuation-token" not in query:
-                raise
             raise StoreError(str(error)) from error  # too late to list in another way
-        yield entries
-        if not token:
-            return
-        query["continuation-token"] = token
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _list_step(requests: S3Requests, query: Query) -> _Step:
+    """Return the entries of one request, and the requests that list what it leaves out."""
+    found = parse_listing(requests.send("GET", "", query))
+    is_first = "continuation-token" not in query and "delimiter" not in query
+    if found.token and is_first and 1 <= _num_folders(found.entries, query["prefix"]) <= _MAX_FOLDERS_A_PAGE:
+        # Listed anew with its folders apart: they may be many, and long.
+        return [], [{**query, "delimiter": "/"}]
+    of_folder = {name: value for name, value in query.items() if name not in ("delimiter", "continuation-token")}
+    following = [{**of_folder, "prefix": below} for below in found.folders]
+    if found.token:
+        following.append({**query, "continuation-token": found.token})
+    return found.entries, following
+
+
+def _num_folders(entries: Sequence[Entry], folder: str) -> int:
+    """Return how many folders directly in `folder` hold entries."""
+    return len({key[len(folder) :].partition("/")[0] for key, *_ in entries if "/" in key[len(folder) :]})
 
 
 def list_uploads(requests: S3Requests, folder: str) -> Iterator[Upload]:
@@ -171,30 +210,54 @@ class S3Requests:
         url = urlsplit(self._base_url)
         proxy = urllib.request.getproxies().get(url.scheme)
         if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
-            return urllib3.ProxyManager(proxy, timeout=timeout)
-        return urllib3.PoolManager(timeout=timeout)
+            return urllib3.ProxyManager(proxy, timeout=timeout, maxsize=NUM_LISTERS)
+        return urllib3.PoolManager(timeout=timeout, maxsize=NUM_LISTERS)
 
 
 def _is_passing(status: int) -> bool:
     return status >= 500 or status == 429
 
 
-def parse_listing(body: bytes) -> tuple[list[Entry], str]:
-    """Return the entries of a ListObjectsV2 reply and the token of the next page, "" after the last."""
+@dataclass(frozen=True)
+class Listing:
+    """A ListObjectsV2 reply: entries, full prefixes of folders, and the token of the next page ("" after the last)."""
+
+    entries: list[Entry]
+    folders: list[str]
+    token: str
+
+
+def parse_listing(body: bytes) -> Listing:
+    """Return what a ListObjectsV2 reply says.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
     root = _parse(body)
     is_encoded = _text(root, "EncodingType") == "url"
+    namespace = root.tag[: root.tag.rfind("}") + 1]
     try:
-        entries = [_entry(element, is_encoded) for element in root.iterfind("{*}Contents")]
-    except (KeyError, ValueError) as error:
+        entries = [_entry(element, namespace, is_encoded) for element in root.iterfind(f"{namespace}Contents")]
+    except (TypeError, ValueError) as error:
         raise StoreError(f"an S3 listing has an entry that cannot be read: {error!r}") from error
+    folders = [_text(element, "Prefix") for element in root.iterfind(f"{namespace}CommonPrefixes")]
     is_truncated = _text(root, "IsTruncated") == "true"
-    return entries, _text(root, "NextContinuationToken") if is_truncated else ""
+    return Listing(
+        entries,
+        [unquote_plus(folder) for folder in folders] if is_encoded else folders,
+        _text(root, "NextContinuationToken") if is_truncated else "",
+    )
 
 
-def _entry(element: ET.Element, is_encoded: bool) -> Entry:
-    fields = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
-    key = unquote_plus(fields["Key"]) if is_encoded else fields["Key"]
-    return key, int(fields["Size"]), fields.get("ETag", ""), datetime.fromisoformat(fields["LastModified"])
+def _entry(element: ET.Element, namespace: str, is_encoded: bool) -> Entry:
+    """Return one object of a listing; a field that is missing is a TypeError. Called a million times."""
+    key = element.findtext(f"{namespace}Key")
+    size, when = element.findtext(f"{namespace}Size"), element.findtext(f"{namespace}LastModified")
+    if key is None or size is None or when is None:
+        raise TypeError("Key, Size or LastModified is missing")
+    if is_encoded and ("%" in key or "+" in key):
+        key = unquote_plus(key)
+    return key, int(size), element.findtext(f"{namespace}ETag") or "", datetime.fromisoformat(when)
 
 
 def parse_error(body: bytes) -> tuple[str, str]:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline.rng import ItemRng, canonical_json, keyed_fraction, keyed_generator, sha256_hex
+from unlabeled.pipeline.rng import (
+    ItemRng,
+    canonical_json,
+    keyed_fraction,
+    keyed_fractions,
+    keyed_generator,
+    sha256_hex,
+)
 
 RNG = ItemRng(seed=0, task="image_rotation", source_key="a/b.jpg")
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
@@ -92,3 +99,8 @@ def test_an_order_is_a_permutation(num_draws: int, key: str) -> None:
     order = ItemRng(0, "t", key).order(num_draws)
     assert order.dtype == np.int64
     assert sorted(order.tolist()) == list(range(num_draws))
+
+
+@given(st.lists(st.text()), st.integers(0, 9))
+def test_fractions_of_many_names_are_those_of_each(names: list[str], shared: int) -> None:
+    assert [*keyed_fractions("split", shared, names)] == [keyed_fraction("split", shared, name) for name in names]

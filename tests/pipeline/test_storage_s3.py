@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import ThreadingHTTPServer
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +13,7 @@ from unlabeled.pipeline.errors import StoreError
 from unlabeled.pipeline.storage import Store, StoreOptions
 from unlabeled.pipeline.storage_s3 import parse_error, parse_listing
 
+from ..bench import simulated_s3
 from ..conftest import Bucket
 from ..scripted_http import Answer, scripted_server
 
@@ -24,8 +31,10 @@ def listing(key: str) -> bytes:
 @given(st.text(max_size=20))
 def test_every_key_comes_through_as_it_is(key: str) -> None:
     key = key.encode("utf-8", "ignore").decode()
-    [(found, num_bytes, etag, when)], token = parse_listing(listing(key))
-    assert (found, num_bytes, etag, when.isoformat(), token) == (key, 7, '"e"', "2026-11-22T10:00:00+00:00", "")
+    read = parse_listing(listing(key))
+    [(found, num_bytes, etag, when)] = read.entries
+    assert (found, num_bytes, etag, when.isoformat()) == (key, 7, '"e"', "2026-11-22T10:00:00+00:00")
+    assert (read.folders, read.token) == ([], "")
 
 
 def test_a_reply_that_is_no_xml_is_an_error() -> None:
@@ -98,3 +107,35 @@ def test_an_upload_that_was_never_finished_is_found_and_aborted(s3: Bucket) -> N
     store.abort(pending)
     store.abort(pending)
     assert list(store.pending()) == []
+
+
+@contextlib.contextmanager
+def simulated(num_keys: int) -> Iterator[str]:
+    """Serve a bucket of so many keys, a thousand a folder and a page, and yield where."""
+    handler = type("Handler", (simulated_s3.Handler,), {"num_keys": num_keys})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("num_keys", [1, 1000, 1001, 5500])
+def test_a_long_listing_is_taken_folder_by_folder_and_whole(num_keys: int) -> None:
+    with simulated(num_keys) as url:
+        options = StoreOptions(endpoint_url=url, access_key_id="i", secret_access_key="s")  # noqa: S106
+        keys = [info.key for page in Store.open("s3://bucket", options).list() for info in page]
+    assert sorted(keys) == [f"part-{n // 1000:04d}/{n:06d}.jpg" for n in range(num_keys)]
+
+
+@pytest.mark.s3
+def test_a_long_listing_of_uneven_folders_is_whole(s3: Bucket) -> None:
+    keys = [f"p/{n}" for n in range(30)] + [f"p/big/{n:04d}" for n in range(1500)]
+    keys += [f"p/big-/{n}" for n in range(40)] + [f"p/big/deep/er/{n}" for n in range(1100)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: s3.client.put_object(Bucket=s3.name, Key=key, Body=b"x"), keys))
+    found = [info.key for page in Store.open(s3.uri, s3.options).list() for info in page]
+    assert sorted(found) == sorted(keys)

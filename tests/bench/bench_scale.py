@@ -1,0 +1,144 @@
+"""How long a run takes to start, and to find nothing new, over very many keys that are not there (simulated_s3.py).
+
+    python -m tests.bench.bench_scale start [--keys 1000000]       listed, planned, first shard begun
+    python -m tests.bench.bench_scale unchanged [--keys 1000000]   a second run, after all shards were made
+
+Prints one JSON object: seconds, CPU seconds and peak memory of the driver, by phase. `unchanged` makes no example:
+every shard's receipt is written as a worker would write it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlabeled.jobs.config import Settings
+from unlabeled.jobs.materialize import Materialize
+from unlabeled.pipeline.inventory import Inventory
+from unlabeled.pipeline.ledger import Outcome, Receipt, write_receipt
+from unlabeled.pipeline.materialize import Request, materialize
+from unlabeled.pipeline.plan_store import read_parts
+from unlabeled.pipeline.shard import Target
+from unlabeled.pipeline.storage import StoreOptions
+from unlabeled.pipeline.work import WorkUnit
+
+
+class Begun(Exception):
+    """The first shard would begin now."""
+
+
+class Phases:
+    """Progress that notes when each phase begins."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    def phase(self, text: str) -> None:
+        self.times[text] = time.monotonic()
+
+    def planned(self, num_shards: int, num_done: int, num_sources: int) -> None:
+        self.times[f"{num_shards} shards of {num_sources} sources are planned"] = time.monotonic()
+
+    def shard_done(self, row: Mapping[str, Any]) -> None:
+        """Nothing to note."""
+
+
+@contextlib.contextmanager
+def simulated_s3(num_keys: int) -> Iterator[StoreOptions]:
+    """Serve a bucket of `num_keys` keys and yield how to reach it."""
+    command = [sys.executable, "-m", "tests.bench.simulated_s3", str(num_keys)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        try:
+            secret = "b"  # noqa: S105 - nobody checks it
+            yield StoreOptions(f"http://127.0.0.1:{port}", access_key_id="a", secret_access_key=secret)
+        finally:
+            server.kill()
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("start", "unchanged"))
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, simulated_s3(arguments.keys) as options:
+        found = _run(Path(folder), options, stop=arguments.what == "start")
+        if arguments.what == "unchanged":
+            found = {"first": found, "second": _run(Path(folder), options, stop=False)}
+    print(json.dumps(found, indent=1))
+
+
+def _run(folder: Path, options: StoreOptions, *, stop: bool) -> dict[str, Any]:
+    spec = Materialize(["image_rotation"], "s3://bucket", str(folder / "out"), Settings(), store_options=options)
+    phases, begun, cpu = Phases(), time.monotonic(), time.process_time()
+    outputs = spec.outputs()
+    listed: list[Inventory] = []
+
+    def take_inventory() -> Inventory:
+        listed.append(spec.inventory(None))
+        return listed[-1]
+
+    def execute(targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
+        phases.phase(f"{len(units)} units of work are handed out")
+        if stop:
+            raise Begun
+        return (
+            _made(targets[job.target], job.shard, read_parts(targets[job.target].store, job.chunk, job.shard_index))
+            for unit in units
+            for job in unit.jobs
+        )
+
+    request = Request(outputs, "s3://bucket", take_inventory, lambda _: {}, lambda *_: {}, spec.settings.run)
+    with contextlib.suppress(Begun):
+        materialize(request, execute, phases)
+    phases.phase("end")
+    times = [*phases.times.items()]
+    return {
+        "num_sources": listed[0].sources.num_rows,
+        "seconds_to": {name: round(at - begun, 1) for name, at in times},
+        "seconds": round(time.monotonic() - begun, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _made(target: Target, shard: Mapping[str, Any], parts: Any) -> dict[str, Any]:
+    """Write the receipt of a shard that was never made, and return its row."""
+    outcomes = tuple(
+        Outcome(
+            row["source_key"], "used", sha256="0" * 64, num_bytes=row["num_bytes"], etag=row["etag"], num_examples=4
+        )
+        for row in parts.to_pylist()
+    )
+    key = f"data/{shard['shard_id']}.parquet"
+    target.store.put(key, b"x")
+    receipt = Receipt(
+        shard_id=shard["shard_id"],
+        split=shard["split"],
+        file=key,
+        sha256=shard["shard_id"],
+        num_bytes=1,
+        num_rows=4 * len(outcomes),
+        footer_sha256="",
+        footer_num_bytes=0,
+        row_groups=(),
+        outcomes=outcomes,
+        versions={},
+    )
+    write_receipt(target.store, receipt)
+    return {"target": 0, "num_bytes_in": 0, "cpu_seconds": 0.0, "peak_rss_bytes": 0, "shard_id": receipt.shard_id}
+
+
+if __name__ == "__main__":
+    main()
