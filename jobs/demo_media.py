@@ -55,7 +55,8 @@ def _backdrop(rng: _Rng, width: int, height: int) -> NDArray[np.uint8]:
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     share = (0.5 + 0.35 * (x * np.cos(angle) + y * np.sin(angle)))[..., None]
-    return np.clip(one + (other - one) * share, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(one + (other - one) * share, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _draw_speck(draw: ImageDraw.ImageDraw, rng: _Rng, width: int, height: int) -> None:

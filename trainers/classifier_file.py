@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 
 from ..pipeline.errors import ConfigError, CorruptData
+from ..pipeline.storage import Store, StoreOptions
 from .encoders.build import SPEC_FILE, load_encoder, save_encoder
 from .encoders.encoder import Encoder
 from .finetune import Classifier, FinetuneSettings, make_head
@@ -73,13 +75,27 @@ def load_classifier(directory: str | Path) -> tuple[Classifier, ClassifierInfo]:
     return Classifier(encoder, head, info.classes, mode).eval(), info
 
 
-def find_encoder(run: str | Path) -> tuple[Encoder, Classifier | None]:
+def find_encoder(run: str, store_options: StoreOptions | None = None) -> tuple[Encoder, Classifier | None]:
     """Return the encoder of a run or an encoder's own folder, and the classifier where the run is a fine-tuned one.
+
+    `run` may be in a store: then what is needed is copied to a temporary folder first.
 
     Raises:
         ConfigError: there is none.
     """
-    folder = Path(run)
+    store = Store.open(run, store_options)
+    if store.is_local:
+        return _find(Path(run), run)
+    with tempfile.TemporaryDirectory() as scratch:
+        for key in (entry.key for page in store.list() for entry in page):
+            if "/" not in key or key.startswith(f"{ENCODER}/"):
+                path = Path(scratch, key)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(store.get(key))
+        return _find(Path(scratch), run)
+
+
+def _find(folder: Path, name: str) -> tuple[Encoder, Classifier | None]:
     if (folder / ABOUT).is_file():
         classifier, _ = load_classifier(folder)
         return classifier.encoder, classifier
@@ -87,5 +103,5 @@ def find_encoder(run: str | Path) -> tuple[Encoder, Classifier | None]:
         if (place / SPEC_FILE).is_file():
             return load_encoder(place), None
     raise ConfigError(
-        f"{run}: neither a run nor an encoder: expected {SPEC_FILE} here, or {ENCODER}/{SPEC_FILE} or {ABOUT}."
+        f"{name}: neither a run nor an encoder: expected {SPEC_FILE} here, or {ENCODER}/{SPEC_FILE} or {ABOUT}."
     )

@@ -36,11 +36,11 @@ def test_what_is_loaded_predicts_the_same(tmp_path: Path, mode: Mode) -> None:
 def test_a_run_an_encoder_and_a_classifier_are_told_apart(tmp_path: Path) -> None:
     save_encoder(build_encoder("resnet-small", side_px=16, seed=0), tmp_path / "pretrained" / "encoder")
     _saved(tmp_path / "tuned", "linear")
-    assert find_encoder(tmp_path / "pretrained")[1] is None
-    assert find_encoder(tmp_path / "pretrained" / "encoder")[1] is None
-    assert find_encoder(tmp_path / "tuned")[1] is not None
+    assert find_encoder(str(tmp_path / "pretrained"))[1] is None
+    assert find_encoder(str(tmp_path / "pretrained" / "encoder"))[1] is None
+    assert find_encoder(f"file://{tmp_path}/tuned")[1] is not None
     with pytest.raises(ConfigError, match="neither a run nor an encoder"):
-        find_encoder(tmp_path)
+        find_encoder(str(tmp_path))
 
 
 def test_a_damaged_head_is_said_to_be(tmp_path: Path) -> None:
