@@ -67,7 +67,10 @@ def _head(report: FewLabelReport) -> Html:
         (f"{report.settings.num_draws}", "draws of labels"),
     ]
     facts += [
-        (_signed(gain.difference.mean), f"points: {gain.method} over {gain.baseline}, {gain.labels_per_class} labels")
+        (
+            _signed(gain.difference.mean),
+            f"points: {gain.method} over {gain.baseline}, {gain.labels_per_class} labels a class",
+        )
         for gain in _headline(report)
     ]
     return join(
@@ -129,7 +132,8 @@ class _Scale:
         return _LEFT + 10 + share * (self.width - 20)
 
     def y(self, accuracy: float) -> float:
-        """Return where an accuracy stands."""
+        """Return where an accuracy stands; intervals may reach beyond 0 and 1, the picture does not."""
+        accuracy = min(max(accuracy, self._bottom), self.top)
         return _TOP + (self.top - accuracy) / (self.top - self._bottom) * self._height
 
     def text(self, x: float, y: float, text: str, *, anchor: str = "start", fill: str | None = None) -> Html:
