@@ -14,7 +14,7 @@ _SIDE_PX = 32
 #: The same in both datasets, so that what is tested on is never pretrained on.
 _VAL_FRACTION = 0.25
 _NUM_EPOCHS = 25
-_LABELS_PER_CLASS, _NUM_DRAWS, _NUM_STEPS = (5, 20), 3, 150
+_LABELS_PER_CLASS, _NUM_DRAWS, _NUM_STEPS, _BATCH_SIZE = (5, 20), 3, 100, 32
 #: What `rotation` sets, as the command line says it.
 OPTIONS = f" --set task.side_px={_SIDE_PX} --set val_fraction={_VAL_FRACTION}"
 
@@ -79,9 +79,9 @@ def _finetune(run: str, labelled: str, output: str, say: Callable[[str], None]) 
     few = max(_LABELS_PER_CLASS)
     say(
         f"$ unlabeled finetune --run {run} --data {labelled} --output {output} --labels-per-class {few} "
-        f"--set num_steps={_NUM_STEPS}"
+        f"--set num_steps={_NUM_STEPS} --set batch_size={_BATCH_SIZE}"
     )
-    settings = FinetuneSettings(num_steps=_NUM_STEPS)
+    settings = FinetuneSettings(num_steps=_NUM_STEPS, batch_size=_BATCH_SIZE)
     tuned = finetune(run, labelled, output, labels_per_class=few, settings=settings)
     say(f"  {tuned.num_labels} labels: {tuned.scores.accuracy:.0%} of {tuned.num_test} test photographs told right\n")
 
@@ -92,13 +92,17 @@ def _compare(run: str, labelled: str, page: Path, progress: Progress, say: Calla
     from .evaluate import few_label
 
     counts = ",".join(map(str, _LABELS_PER_CLASS))
-    say(f"$ unlabeled evaluate {run} --data {labelled} --few-label {counts} --seeds {_NUM_DRAWS} --out {page}")
+    say(
+        f"$ unlabeled evaluate {run} --data {labelled} --few-label {counts} --seeds {_NUM_DRAWS} --out {page} "
+        f"--set finetune.num_steps={_NUM_STEPS} --set finetune.batch_size={_BATCH_SIZE} --set learning_rates=[0.004] "
+        f"--set max_steps={2 * _NUM_STEPS}"
+    )
     settings = FewLabelSettings(
         labels_per_class=_LABELS_PER_CLASS,
         num_draws=_NUM_DRAWS,
         learning_rates=(4e-3,),
         max_steps=2 * _NUM_STEPS,
-        finetune=FinetuneSettings(num_steps=_NUM_STEPS),
+        finetune=FinetuneSettings(num_steps=_NUM_STEPS, batch_size=_BATCH_SIZE),
     )
     report = few_label(run, labelled, out=page, settings=settings, progress=progress)
     for gain in report.gains:
