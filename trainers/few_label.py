@@ -200,10 +200,10 @@ class _Bench:
         """Return the points of a kind of probe: on the encoder, and on its control at the same place."""
         points = []
         for num_labels in self._settings.labels_per_class:
-            choice = None
+            choice: ProbeChoice | None = None
             for method, (known, asked) in zip(methods, seen, strict=True):
                 parts = [(drawn, self.held) for drawn in self.choice_draws(num_labels)]
-                at = None if choice is None else [choice.place]
+                at: list[Place] | None = None if choice is None else [choice.place]
                 choice = choose_probe(kind, known, self._train.labels, parts, self._settings.probe, at)
                 scores = [self._probed(choice, known, asked, drawn) for drawn in self.draws(num_labels)]
                 points.append(_point(method, num_labels, scores, self._settings, probe=choice))

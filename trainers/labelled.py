@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ..pipeline.errors import ConfigError
 from ..pipeline.manifest import Manifest
-from .data import open_source, read_split
+from .data import read_split
 from .label_draws import Indexes
 from .shard_reader import Split
+from .source import open_source
 
 LabelledMedium = Literal["image", "audio"]
 
