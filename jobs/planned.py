@@ -1,4 +1,4 @@
-"""Reports as people read them: plan, materialize, show, rejects."""
+"""Reports as people read them: plan, materialize, show, rejects, audit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..pipeline.audit.report import AuditReport, FamilyReport
 from .output import console, format_bytes, format_seconds, print_pairs, print_table, program_name
 from .reading import Rejects, Shown
 
@@ -113,6 +114,37 @@ def print_rejects(listed: Rejects) -> None:
         print_table(["source", "stage", "reason", "message"], rows)
         if len(listed.rejects) > 100:
             out.print(f"... and {len(listed.rejects) - 100} more; --json lists all")
+
+
+def print_audit(report: AuditReport) -> None:
+    """Print what an audit found: first whether the label means anything, then family by family."""
+    print_pairs(
+        f"{report.dataset}: version {report.version}, audit: {report.verdict}",
+        [
+            ("meaning", f"{report.meaning.verdict}: {report.meaning.message}"),
+            ("looked at", f"{report.num_examples:,} of {report.num_dataset_examples:,} examples"),
+            ("groups", f"{report.num_groups:,}"),
+            ("took", format_seconds(report.seconds)),
+        ],
+    )
+    if report.families:
+        rows = [
+            (one.family, one.target, f"{one.score:.3f}", f"[{one.low:.3f}, {one.high:.3f}]", _audit_verdict(one))
+            for one in report.families
+        ]
+        print_table(("family", "label", "score", "95 % interval", "verdict"), rows)
+    if report.trivial:
+        shares = [
+            (one.predictor, f"{one.skill:.3f}", f"{one.solved:.1%}", f"[{one.solved_low:.1%}, {one.solved_high:.1%}]")
+            for one in report.trivial
+        ]
+        verdicts = [one.verdict for one in report.trivial]
+        rows_of = [(*row, verdict) for row, verdict in zip(shares, verdicts, strict=True)]
+        print_table(("trivial predictor", "skill", "solved", "95 % interval", "verdict"), rows_of)
+
+
+def _audit_verdict(one: FamilyReport) -> str:
+    return f"{one.verdict} (about {one.num_missing:,} examples missing)" if one.num_missing else one.verdict
 
 
 def _sources(counts: Any) -> str:

@@ -1,1 +1,1 @@
-"""Can low-level cues predict the label? Probes, scores and verdicts."""
+"""Whether cheap cues tell the label: families of features, grouped probes, verdicts, one page."""

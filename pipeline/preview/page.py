@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +17,7 @@ from .cells import Cells
 from .markup import Html, bytes_text, join, name, tag
 from .odd import choose, low_cardinality
 from .sample import Sample, read_sample, size, size_text
-from .style import CSS
+from .style import document
 from .tokens import LEGEND
 
 #: Examples are added until the page has this size: it opens in seconds everywhere.
@@ -72,26 +70,8 @@ def render(store: Store, manifest: Manifest, *, num_examples: int) -> Page:
         about.loading(store),
     )
     num_odd = sum(bool(pick.reasons) for pick in picks[: len(cards)])
-    return Page(_document(manifest, body), len(cards), num_odd, len(sample.rows), sample.num_row_groups)
-
-
-def _document(manifest: Manifest, body: Html) -> str:
-    """Return the document; its policy allows what is in the file and nothing else: no script, no request."""
-    digest = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{manifest.task}, version {manifest.version}"),
-        tag("style", Html(CSS)),
-    )
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", body)), lang="en")
+    whole = document(f"{manifest.task}, version {manifest.version}", body)
+    return Page(whole, len(cards), num_odd, len(sample.rows), sample.num_row_groups)
 
 
 def _head(store: Store, manifest: Manifest) -> Html:

@@ -53,20 +53,20 @@ def read_sample(store: Store, manifest: Manifest, tables: Tables, *, max_num_byt
         CorruptData: a page does not match its checksum, or the file is no Parquet.
         NotFound: a file that the version names is gone.
     """
-    order = _keyed_row_groups(manifest, tables)
+    order = keyed_row_groups(manifest, tables)
     rows: list[Row] = []
     num_bytes = num_row_groups = 0
     for group in order[:MAX_ROW_GROUPS]:
         if rows and num_bytes + group["num_bytes"] > max_num_bytes:
             break
-        rows += _read(store, group, None)
+        rows += read_row_group(store, group, None)
         num_bytes += group["num_bytes"]
         num_row_groups += 1
     labels = _labels(rows)
     column = "label_name" if "label_name" in manifest.typed_features() else "label"
     if labels:
         for group in order[num_row_groups:MAX_LABEL_ROW_GROUPS]:
-            labels += _labels(_read(store, group, [column]))
+            labels += _labels(read_row_group(store, group, [column]))
     return Sample(tuple(rows), num_row_groups, labels, labels.total())
 
 
@@ -107,8 +107,11 @@ def leaves(feature: Feature, cell: Any) -> list[Any]:
     return entries
 
 
-def _keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]]:
-    """Row groups in keyed order: one of every shard before the second of any, the splits taking turns."""
+def keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]]:
+    """Return row groups with their shards' facts, in keyed order.
+
+    One of every shard comes before the second of any, and val is among the first where there is one.
+    """
     shards = {(row["generation"], row["ordinal"]): row for row in tables.shards.to_pylist()}
     groups = []
     for row in tables.row_groups.to_pylist():
@@ -130,8 +133,8 @@ def _keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]
     return ordered
 
 
-def _read(store: Store, group: Mapping[str, Any], columns: Sequence[str] | None) -> list[Row]:
-    """Return a row group's rows: footer and, for all columns, the whole group in one ranged request each."""
+def read_row_group(store: Store, group: Mapping[str, Any], columns: Sequence[str] | None) -> list[Row]:
+    """Return the rows of one of `keyed_row_groups`: footer and (for all columns) group in one ranged request each."""
     source = _RangedFile(store, group["file"], group["file_num_bytes"])
     tail_num_bytes = min(group["file_num_bytes"], max(group["footer_num_bytes"], _TAIL_BYTES))
     footer = source.fetch(group["file_num_bytes"] - tail_num_bytes, tail_num_bytes)[-group["footer_num_bytes"] :]

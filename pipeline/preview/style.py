@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
+from .markup import Html, tag
+
 CSS = """
 :root{color-scheme:light dark;--bg:#fff;--card:#f6f7f9;--line:#d5d9df;--fg:#16191d;--dim:#57606b;--accent:#0b5cad;
---odd-bg:#fff0d6;--odd-fg:#6b3d00;--hidden:#ffd9ec;--replaced:#ffe3c2;--kept:#d3f0dc}
+--odd-bg:#fff0d6;--odd-fg:#6b3d00;--hidden:#ffd9ec;--replaced:#ffe3c2;--kept:#d3f0dc;--bad:#b3261e;--good:#156c2f}
 @media(prefers-color-scheme:dark){:root{--bg:#111418;--card:#1b2027;--line:#3a424d;--fg:#e8eaed;--dim:#a4adb8;
---accent:#78b7ff;--odd-bg:#4a3000;--odd-fg:#ffdd9e;--hidden:#6b1f49;--replaced:#6a3d0a;--kept:#1d4f30}}
+--accent:#78b7ff;--odd-bg:#4a3000;--odd-fg:#ffdd9e;--hidden:#6b1f49;--replaced:#6a3d0a;--kept:#1d4f30;--bad:#ff8a80;--good:#7ddb95}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1280px;padding:16px 20px 64px;background:var(--bg);color:var(--fg);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;overflow-wrap:anywhere}
@@ -50,6 +55,11 @@ article h3{font-size:1rem;margin:0 0 6px;display:flex;flex-wrap:wrap;gap:4px 8px
 mark{color:var(--fg);background:var(--hidden);border-radius:3px;padding:0 2px}
 mark.hidden{text-decoration:line-through;text-decoration-thickness:1px}mark.replaced{background:var(--replaced)}
 mark.kept{background:var(--kept)}
+.verdict{font-weight:600}.verdict.fail,.verdict.leaky,.verdict.void{color:var(--bad)}
+.verdict.pass,.verdict.meaningful{color:var(--good)}.forest{width:260px;height:22px}
+.forest .zone{fill:var(--kept)}.forest line{stroke:var(--fg);stroke-width:2}
+.forest .axis{stroke:var(--line);stroke-width:1}
+.forest circle{fill:var(--accent)}
 details{margin-top:6px;font-size:.88rem}summary{cursor:pointer;color:var(--accent)}
 dl{display:grid;grid-template-columns:minmax(7em,max-content) 1fr;gap:2px 12px;margin:.4em 0}
 dt{color:var(--dim)}dd{margin:0;min-width:0}
@@ -57,3 +67,22 @@ dt{color:var(--dim)}dd{margin:0;min-width:0}
 @media(max-width:520px){body{padding:10px 12px 48px}dl{grid-template-columns:1fr}dd{margin-bottom:4px}}
 @media print{body{max-width:none}.text{max-height:none}article{break-inside:avoid}}
 """.strip()
+
+
+def document(title: str, body: Html) -> str:
+    """Return the document; its policy allows what is in the file and nothing else: no script, no request."""
+    digest = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode("ascii")
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", title),
+        tag("style", Html(CSS)),
+    )
+    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", body)), lang="en")

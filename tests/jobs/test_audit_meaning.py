@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from unlabeled.jobs.audit_meaning import judge_meaning, meaning_of
+from unlabeled.pipeline.audit.measure import Spec
+from unlabeled.pipeline.audit.sample import choose_units
+from unlabeled.pipeline.audit.scores import Score
+from unlabeled.pipeline.manifest import require_manifest
+
+from tests import planted
+from tests.audited import family
+
+
+def _score(value: float, half: float) -> Score:
+    return Score(value, value - half, value + half, half / 2, 1000, 100)
+
+
+@pytest.mark.parametrize(
+    ("score", "artefact", "verdict"),
+    [
+        (_score(0.6, 0.05), 0.2, "meaningful"),
+        (_score(0.5, 0.05), 0.5, "leaky"),
+        (_score(0.0, 0.03), 0.0, "void"),
+        (_score(0.05, 0.2), 0.0, "inconclusive"),
+    ],
+)
+def test_a_network_is_held_against_chance_and_artefacts(score: Score, artefact: float, verdict: str) -> None:
+    families = [family("container", "fail", artefact)] if artefact else []
+    found = meaning_of(score, families, "label")
+    assert found.verdict == verdict
+    assert found.message
+
+
+@pytest.mark.parametrize(("task", "is_asked"), [("image_rotation", True), ("image_masked_patches", False)])
+def test_labels_with_classes_alone_are_put_to_it(task: str, is_asked: bool, tmp_path: Path) -> None:
+    store = planted.build(task, planted.photographs(tmp_path / "in", 13), tmp_path / "out", side_px=48)
+    manifest = require_manifest(store)
+    found = judge_meaning(store, Spec.of(manifest), choose_units(store, manifest, 100), [], 0)
+    assert (found.num_examples == 52) == is_asked
+    assert (found.verdict == "skipped") != is_asked

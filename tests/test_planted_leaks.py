@@ -1,0 +1,53 @@
+"""Every planted leak fails and its family is named; the same examples without the leak do not fail it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from unlabeled.pipeline.features import Features
+
+from tests import leaky
+
+LEAKS: list[Any] = [
+    pytest.param("quantisation", leaky.TURNED, lambda leak: leaky.turned(keeps_original=leak), id="kept original"),
+    pytest.param("borders", leaky.TURNED, lambda leak: leaky.turned(turns_first=leak), id="turned before crop"),
+    pytest.param("position", leaky.TURNED, lambda leak: leaky.turned(in_order=leak), id="draws in label order"),
+    pytest.param("continuity", leaky.BESIDE, lambda leak: leaky.beside(gap_px=0 if leak else 24), id="no patch gap"),
+    pytest.param(
+        "continuity",
+        leaky.FOLLOWS,
+        lambda leak: leaky.follows(gap=0 if leak else 160, is_levelled=True, other=False),
+        id="no clip gap",
+    ),
+    pytest.param(
+        "noise",
+        leaky.FOLLOWS,
+        lambda leak: leaky.follows(gap=160, is_levelled=not leak, other=True),
+        id="level as recorded",
+    ),
+    pytest.param("sharpness", leaky.SHOWN, lambda leak: leaky.played(encode_first=leak), id="encoded, then reversed"),
+    pytest.param("repeats", leaky.SHOWN, lambda leak: leaky.sped(wraps=leak), id="wraps around"),
+    pytest.param(
+        "continuity", leaky.CLIPS, lambda leak: leaky.clipped(gap_frames=0 if leak else 8), id="no frame gap"
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "features", "made"), LEAKS)
+def test_a_planted_leak_fails_and_is_named(
+    family: str, features: Features, made: Callable[[bool], leaky.Made]
+) -> None:
+    found = leaky.audited(features, made(True), {family, "geometry"})
+    assert found[family].verdict == "fail", found[family]
+    assert found[family].low > 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "features", "made"), LEAKS)
+def test_without_the_leak_the_family_does_not_fail(
+    family: str, features: Features, made: Callable[[bool], leaky.Made]
+) -> None:
+    found = leaky.audited(features, made(False), {family})
+    assert found[family].verdict != "fail", found[family]
