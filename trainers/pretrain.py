@@ -233,7 +233,8 @@ def _validation(run: Run, objective: PretextObjective, ranks: Ranks) -> Callable
     source = open_source(run.dataset, "val", objective.columns, version=run.version)
     settings = run.settings
     is_apart = source.manifest.batching == "apart"
-    if source.num_rows.sum() < (settings.batch_size if is_apart else 1):
+    num_apart = np.unique(source.apart()).size if is_apart else int(source.num_rows.sum())
+    if num_apart < (settings.batch_size if is_apart else 1):
         return None
     loader = Loader(
         run.dataset,
