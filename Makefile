@@ -19,7 +19,7 @@ UNLABELED_MEDIA ?=
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.installed  ## media -> rotation dataset in .demo/, on a local Ray; INPUT=s3://... or /path takes yours
+demo: $(VENV)/$(if $(INPUT),.installed,.installed-train)  ## photographs -> dataset -> encoder -> few-label page in .demo/; INPUT=s3://... or /path: your dataset
 	@$(BIN)/unlabeled demo --task $(TASK) --output $(OUTPUT) $(if $(INPUT),--input "$(INPUT)",)
 
 test: $(VENV)/.installed-dev lint  ## lint, type-check and the default tests, with a coverage report

@@ -11,13 +11,14 @@ from ..pipeline.errors import Interrupted, UnlabeledError
 # Each module adds its commands to the app, in the order in which `--help` lists them.
 from . import cli_make  # isort: skip
 from . import cli_keep  # isort: skip
-from . import cli_check  # isort: skip # noqa: F401
-from . import cli_jobs  # isort: skip
+from . import cli_check  # isort: skip
 from . import cli_train  # isort: skip
+from . import cli_labels  # isort: skip
 from . import cli_embed  # isort: skip
+from . import cli_jobs  # isort: skip
 from .cli_options import app
 
-__all__ = ["app", "cli_embed", "cli_jobs", "cli_keep", "cli_make", "cli_train", "main"]
+__all__ = ["app", "cli_check", "cli_embed", "cli_jobs", "cli_keep", "cli_labels", "cli_make", "cli_train", "main"]
 
 
 class _Stopped(BaseException):

@@ -130,33 +130,45 @@ def demo(
     task: Annotated[str, typer.Option("--task", "-t", help="Pretext task.")] = "image_rotation",
     input: Annotated[str | None, typer.Option("--input", "-i", help="Your media; default renders some.")] = None,  # noqa: A002
     output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset shall stand.")] = ".demo/rotation",
-    num_photographs: Annotated[int, typer.Option(help="Photographs to render.")] = 240,
+    num_photographs: Annotated[int, typer.Option(min=300, help="Photographs to render.")] = 900,
     debug: Debug = False,
 ) -> None:
-    """From media to a dataset in a minute: render photographs (or take yours), materialize, say where to look."""
+    """From media to a dataset, an encoder and a few-label page: render photographs; of your own, make the dataset."""
+    from . import demo as steps
     from .demo_media import render_folder
     from .output import ShownProgress, console, program_name
     from .planned import print_reports
 
-    out = console()
+    out, progress = console(), ShownProgress()
+
+    def say(text: str) -> None:
+        out.print(text, markup=False)
+
+    folder = Path(output).parent
+    media, options = input or str(folder / "photographs"), ""
     if input is None:
-        folder = Path(output).parent / "photographs"
-        out.print(f"Rendering {num_photographs} photographs into {folder} ...")
-        render_folder(folder, num_photographs)
-        input = str(folder)  # noqa: A001 - the option's name
-    out.print(f"$ unlabeled materialize --task {task} --input {input} --output {output}\n", markup=False)
-    spec = _spec([task], input, output, None, None, {})
-    progress = ShownProgress()
+        say(f"Rendering {num_photographs} photographs into {media} ...")
+        render_folder(Path(media), num_photographs)
+        options = steps.OPTIONS if task == "image_rotation" else ""
+    say(f"$ unlabeled materialize --task {task} --input {media} --output {output}{options}\n")
+    spec = steps.rotation(media, output) if options else _spec([task], media, output, None, None, {})
     try:
         reports = spec.run(progress)
+        print_reports(reports)
+        dataset = reports[0].dataset
+        say(f"  load     datasets.load_dataset({dataset!r})")
+        say(f"  card     {dataset}/README.md")
+        say(f"  page     {program_name()} preview {dataset} --out page.html\n")
+        if not options:
+            say(f"Next: {program_name()} pretrain --data {dataset} --output {folder / 'run'}")
+        elif not steps.can_train():
+            say("Left out: pretraining, fine-tuning and the few-label page. They need torch: `make train-env`.")
+        else:
+            page = steps.train(dataset, media, folder, progress, say)
+            say(f"Open {page}: what pretraining is worth with few labels.")
     finally:
         progress.close()
-    print_reports(reports)
-    dataset = reports[0].dataset
-    out.print(f"  load     datasets.load_dataset({dataset!r})", markup=False)
-    out.print(f"  card     {dataset}/README.md", markup=False)
-    out.print(f"  page     {program_name()} preview {dataset} --out page.html", markup=False)
-    out.print("\nRun it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
+    say("Run it again: nothing is new, so nothing is done. Add a picture and run it: only that one is made.")
 
 
 #: Options of `materialize` that are settings, and their names there.
