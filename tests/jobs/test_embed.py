@@ -28,6 +28,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_example_has_its_row_in_plan_order(store: Store, encoder: Path, tmp_path: Path) -> None:
     output, lance = tmp_path / "all.parquet", tmp_path / "all.lance"
     run = RunSettings(num_cpus=1)
