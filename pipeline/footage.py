@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import frames, windows
+from .features import Feature, box, value
 from .items import Clip, ClipRequest, Video, VideoInfo
 from .resample import Box
 from .rng import ItemRng
@@ -111,3 +113,70 @@ class ClipPlan:
     def estimate_windows(self, source_num_bytes: int) -> int:
         """Return about how many windows a source of this size gives."""
         return windows.estimate_windows(source_num_bytes, self.offsets[-1] * self.interval_us, self.max_windows)
+
+
+class ClipSettings(Protocol):
+    """The settings by which tasks choose clips, see ClipPlan."""
+
+    @property
+    def interval_us(self) -> int:
+        """A step of the clip."""
+
+    @property
+    def side_px(self) -> int:
+        """Side of the stored frames."""
+
+    @property
+    def crop_fraction(self) -> float:
+        """Share of the short side that they show at least."""
+
+    @property
+    def max_windows(self) -> int:
+        """Windows used at most."""
+
+    @property
+    def num_spares(self) -> int:
+        """Windows decoded beside them."""
+
+    @property
+    def min_motion(self) -> float:
+        """Least motion score."""
+
+
+def clip_plan(settings: ClipSettings, offsets: Sequence[int]) -> ClipPlan:
+    """Return the plan of a task whose windows show the frames at `offsets`.
+
+    Raises:
+        ConfigError: where the clips of one source could be too large.
+    """
+    return ClipPlan(
+        offsets,
+        settings.interval_us,
+        settings.side_px,
+        settings.crop_fraction,
+        settings.max_windows,
+        settings.num_spares,
+        settings.min_motion,
+    )
+
+
+def shot_features(motion: str = "mean change of luma between frames") -> dict[str, Feature]:
+    """Return the columns that say how a shot was taken, see `shot_values`; `motion` says what its score is."""
+    return {
+        "stride": value("int16", "parameter", "frames of the source from one frame to the next"),
+        "fps_num": value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
+        "fps_den": value("int32", "parameter", "frame rate of the source, denominator"),
+        "motion_score": value("float32", "parameter", motion, unit="levels of 255"),
+        "crop_box": box("crop in the upright source, to the nearest px"),
+    }
+
+
+def shot_values(shot: Shot, info: VideoInfo) -> dict[str, Any]:
+    """Return the values of `shot_features`."""
+    return {
+        "stride": shot.stride,
+        "fps_num": info.fps_num,
+        "fps_den": info.fps_den,
+        "motion_score": shot.motion_score,
+        "crop_box": shot.crop_box,
+    }

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import frames, windows
-from ..features import Features, box, class_label, image, value
-from ..footage import ClipPlan
+from ..features import Features, class_label, image, value
+from ..footage import ClipPlan, clip_plan, shot_features, shot_values
 from ..items import ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
@@ -51,15 +51,7 @@ class VideoArrowOfTime(PretextTask[Video]):
 
     @property
     def _plan(self) -> ClipPlan:
-        return ClipPlan(
-            range(self.num_frames),
-            self.interval_us,
-            self.side_px,
-            self.crop_fraction,
-            self.max_windows,
-            self.num_spares,
-            self.min_motion,
-        )
+        return clip_plan(self, range(self.num_frames))
 
     @property
     def batching(self) -> Batching:
@@ -80,12 +72,8 @@ class VideoArrowOfTime(PretextTask[Video]):
             pts_us=value(
                 "int64", "parameter", "presentation times in the order shown", shape=(self.num_frames,), unit="us"
             ),
-            stride=value("int16", "parameter", "frames of the source from one frame to the next"),
-            fps_num=value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
-            fps_den=value("int32", "parameter", "frame rate of the source, denominator"),
-            motion_score=value("float32", "parameter", "mean change of luma between frames", unit="levels of 255"),
+            **shot_features(),
             num_seams=value("int16", "parameter", "jumps against the clip's own direction: always 0"),
-            crop_box=box("crop in the upright source, to the nearest px"),
         )
 
     def requests(self, info: VideoInfo, rng: ItemRng) -> Sequence[ClipRequest]:
@@ -108,12 +96,8 @@ class VideoArrowOfTime(PretextTask[Video]):
                         "label": label,
                         "direction": step,
                         "pts_us": pts_us.tolist(),
-                        "stride": shot.stride,
-                        "fps_num": item.info.fps_num,
-                        "fps_den": item.info.fps_den,
-                        "motion_score": shot.motion_score,
+                        **shot_values(shot, item.info),
                         "num_seams": windows.num_seams(pts_us),
-                        "crop_box": shot.crop_box,
                     },
                 )
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import frames, windows
-from ..features import Features, box, class_label, image, value
-from ..footage import ClipPlan
+from ..features import Features, class_label, image, value
+from ..footage import ClipPlan, clip_plan, shot_features, shot_values
 from ..items import Clip, ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
@@ -56,15 +56,7 @@ class VideoClipOrder(PretextTask[Video]):
 
     @property
     def _plan(self) -> ClipPlan:
-        return ClipPlan(
-            self._offsets,
-            self.interval_us,
-            self.side_px,
-            self.crop_fraction,
-            self.max_windows,
-            self.num_spares,
-            self.min_motion,
-        )
+        return clip_plan(self, self._offsets)
 
     @property
     def permutations(self) -> tuple[tuple[int, ...], ...]:
@@ -89,12 +81,8 @@ class VideoClipOrder(PretextTask[Video]):
                 shape=(self.num_clips, 3),
             ),
             gap_us=value("int64", "parameter", "least time between the end of a clip and the next", unit="us"),
-            stride=value("int16", "parameter", "frames of the source from one frame to the next"),
-            fps_num=value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
-            fps_den=value("int32", "parameter", "frame rate of the source, denominator"),
-            motion_score=value("float32", "parameter", "mean change of luma between frames", unit="levels of 255"),
+            **shot_features(),
             num_seams=value("int16", "parameter", "jumps against time within the clips: always 0"),
-            crop_box=box("crop in the upright source, to the nearest px"),
         )
 
     @property
@@ -126,12 +114,8 @@ class VideoClipOrder(PretextTask[Video]):
                     "pts_us": in_time[order].tolist(),
                     "colour_factors": factors,
                     "gap_us": int((in_time[1:, 0] - in_time[:-1, -1]).min()),
-                    "stride": shot.stride,
-                    "fps_num": item.info.fps_num,
-                    "fps_den": item.info.fps_den,
-                    "motion_score": shot.motion_score,
+                    **shot_values(shot, item.info),
                     "num_seams": sum(windows.num_seams(one) for one in in_time[order]),
-                    "crop_box": shot.crop_box,
                 },
             )
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import frames, windows
-from ..features import Features, box, image, value
-from ..footage import ClipPlan
+from ..features import Features, image, value
+from ..footage import ClipPlan, clip_plan, shot_features, shot_values
 from ..items import ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
@@ -53,15 +53,7 @@ class VideoFutureFrames(PretextTask[Video]):
 
     @property
     def _plan(self) -> ClipPlan:
-        return ClipPlan(
-            range(self._num_frames),
-            self.interval_us,
-            self.side_px,
-            self.crop_fraction,
-            self.max_windows,
-            self.num_spares,
-            self.min_motion,
-        )
+        return clip_plan(self, range(self._num_frames))
 
     @property
     def _num_context(self) -> int:
@@ -87,11 +79,7 @@ class VideoFutureFrames(PretextTask[Video]):
                 shape=(self.target_blocks,),
                 unit="us",
             ),
-            stride=value("int16", "parameter", "frames of the source from one frame to the next"),
-            fps_num=value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
-            fps_den=value("int32", "parameter", "frame rate of the source, denominator"),
-            motion_score=value("float32", "parameter", "mean change of luma between frames", unit="levels of 255"),
-            crop_box=box("crop in the upright source, to the nearest px"),
+            **shot_features(),
         )
 
     def requests(self, info: VideoInfo, rng: ItemRng) -> Sequence[ClipRequest]:
@@ -112,11 +100,7 @@ class VideoFutureFrames(PretextTask[Video]):
                     "context_pts_us": seen.tolist(),
                     "target_pts_us": coming.tolist(),
                     "horizon_us": (coming[:: self.block_frames] - seen[-1]).tolist(),
-                    "stride": shot.stride,
-                    "fps_num": item.info.fps_num,
-                    "fps_den": item.info.fps_den,
-                    "motion_score": shot.motion_score,
-                    "crop_box": shot.crop_box,
+                    **shot_values(shot, item.info),
                 },
             )
 

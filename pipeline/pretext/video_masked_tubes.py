@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from .. import frames, windows
 from ..errors import ConfigError
-from ..features import Features, box, image, value
-from ..footage import ClipPlan
+from ..features import Features, image, value
+from ..footage import ClipPlan, clip_plan, shot_features, shot_values
 from ..items import ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
@@ -68,15 +68,7 @@ class VideoMaskedTubes(PretextTask[Video]):
 
     @property
     def _plan(self) -> ClipPlan:
-        return ClipPlan(
-            range(self.num_frames),
-            self.interval_us,
-            self.side_px,
-            self.crop_fraction,
-            self.max_windows,
-            self.num_spares,
-            self.min_motion,
-        )
+        return clip_plan(self, range(self.num_frames))
 
     def features(self) -> Features:
         """Return the clip, the mask of its places, and where it was taken."""
@@ -92,11 +84,7 @@ class VideoMaskedTubes(PretextTask[Video]):
             mask_ratio=value("float32", "parameter", "share of the places that is hidden, as set"),
             num_masked=value("int32", "parameter", "hidden places of the grid"),
             pts_us=value("int64", "parameter", "presentation times", shape=(self.num_frames,), unit="us"),
-            stride=value("int16", "parameter", "frames of the source from one frame to the next"),
-            fps_num=value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
-            fps_den=value("int32", "parameter", "frame rate of the source, denominator"),
-            motion_score=value("float32", "parameter", "mean change of luma between frames", unit="levels of 255"),
-            crop_box=box("crop in the upright source, to the nearest px"),
+            **shot_features(),
         )
 
     def requests(self, info: VideoInfo, rng: ItemRng) -> Sequence[ClipRequest]:
@@ -120,11 +108,7 @@ class VideoMaskedTubes(PretextTask[Video]):
                     "mask_ratio": self.mask_ratio,
                     "num_masked": int(mask.sum()),
                     "pts_us": shot.clip.pts_us.tolist(),
-                    "stride": shot.stride,
-                    "fps_num": item.info.fps_num,
-                    "fps_den": item.info.fps_den,
-                    "motion_score": shot.motion_score,
-                    "crop_box": shot.crop_box,
+                    **shot_values(shot, item.info),
                 },
             )
 

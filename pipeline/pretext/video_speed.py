@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from .. import frames, windows
 from ..errors import ConfigError, Filtered
-from ..features import Features, box, class_label, image, value
-from ..footage import ClipPlan
+from ..features import Features, class_label, image, value
+from ..footage import ClipPlan, clip_plan, shot_features, shot_values
 from ..items import Clip, ClipRequest, Video, VideoInfo
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
@@ -59,15 +59,7 @@ class VideoSpeed(PretextTask[Video]):
 
     @property
     def _plan(self) -> ClipPlan:
-        return ClipPlan(
-            self._offsets,
-            self.interval_us,
-            self.side_px,
-            self.crop_fraction,
-            self.max_windows,
-            self.num_spares,
-            self.min_motion,
-        )
+        return clip_plan(self, self._offsets)
 
     @property
     def batching(self) -> Batching:
@@ -91,16 +83,10 @@ class VideoSpeed(PretextTask[Video]):
             frames=image("the clip", shape=(self.num_frames,)),
             label=class_label(classes, "speed of the clip"),
             speed=value("int16", "parameter", "steps of interval_us from one frame to the next"),
-            stride=value("int16", "parameter", "frames of the source from one frame to the next"),
             interval_us=value("int64", "parameter", "median time between frames at speed 1", unit="us"),
             pts_us=value("int64", "parameter", "presentation times", shape=(self.num_frames,), unit="us"),
-            fps_num=value("int32", "parameter", "frame rate of the source, numerator", unit="hz"),
-            fps_den=value("int32", "parameter", "frame rate of the source, denominator"),
-            motion_score=value(
-                "float32", "parameter", "mean change of luma at the lowest speed", unit="levels of 255"
-            ),
+            **shot_features("mean change of luma at the lowest speed"),
             num_seams=value("int16", "parameter", "jumps against the clip's own direction: always 0"),
-            crop_box=box("crop in the upright source, to the nearest px"),
         )
 
     def requests(self, info: VideoInfo, rng: ItemRng) -> Sequence[ClipRequest]:
@@ -124,14 +110,11 @@ class VideoSpeed(PretextTask[Video]):
                         "frames": list(shot.pixels[self._places(speed)]),
                         "label": label,
                         "speed": speed,
-                        "stride": speed * shot.stride,
                         "interval_us": self._interval_us(shot.clip),
                         "pts_us": pts_us.tolist(),
-                        "fps_num": item.info.fps_num,
-                        "fps_den": item.info.fps_den,
-                        "motion_score": shot.motion_score,
+                        **shot_values(shot, item.info),
+                        "stride": speed * shot.stride,
                         "num_seams": windows.num_seams(pts_us),
-                        "crop_box": shot.crop_box,
                     },
                 )
                 draw += 1
