@@ -49,8 +49,8 @@ lint: $(VENV)/.installed-dev .links/unlabeled  ## ruff, mypy --strict, one-way i
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## engine against the bare loop, interleaved; PHOTOGRAPHS=folder
-	$(BIN)/python tests/bench/bench_images.py $(PHOTOGRAPHS)
+bench: $(VENV)/.installed-dev  ## engine, bare loop and installed peers (extra bench), interleaved; PHOTOGRAPHS=folder
+	$(BIN)/python tests/bench/bench_images.py $(PHOTOGRAPHS) --peers --table bench.md
 
 env: $(VENV)/.installed  ## what users need
 dev-env: $(VENV)/.installed-dev  ## what tests need

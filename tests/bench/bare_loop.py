@@ -25,7 +25,10 @@ _TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Tra
 
 def make_examples(data: bytes, side_px: int) -> list[bytes]:
     with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB")
+        return turns_of(opened.convert("RGB"), side_px)
+
+
+def turns_of(picture: Image.Image, side_px: int) -> list[bytes]:
     scale = side_px / 0.875 / min(picture.size)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
     left, top = (picture.width - side_px) // 2, (picture.height - side_px) // 2
@@ -62,8 +65,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    paths = sorted(path for path in arguments.photographs.rglob("*") if path.is_file())
     started = time.monotonic()
+    paths = sorted(path for path in arguments.photographs.rglob("*") if path.is_file())
     processes = [
         multiprocessing.Process(
             target=work,

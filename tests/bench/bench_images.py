@@ -1,11 +1,12 @@
-"""Engine against the bare loop on the same photographs and settings, interleaved.
+"""Engine, bare loop and peers on the same photographs and settings, interleaved.
 
-    python tests/bench/bench_images.py PHOTOGRAPHS [--keys 50] [--rounds 2] [--work FOLDER]
+    python tests/bench/bench_images.py PHOTOGRAPHS [--keys 50] [--rounds 2] [--peers] [--table FILE] [--work FOLDER]
 
 Every photograph is put under `--keys` keys (hard links where the disk allows). A round is one bare loop
-(bare_loop.py) and one `unlabeled materialize` with two CPUs, in alternating order. Prints one JSON object: rates, CPU
-seconds a source, and the engine's rate as a share of the loop's, round by round. Engine time includes worker start,
-not Ray's start.
+(bare_loop.py), one `unlabeled materialize` with two CPUs and, with `--peers`, each of peers/ whose library is
+installed (extra `bench`), in alternating order. Prints one JSON object: medians over the rounds and every report;
+`--table` writes the medians as Markdown. Engine time includes listing, planning and worker start, not Ray's start;
+the peers' and the loop's includes all that they do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +42,32 @@ def spread(photographs: Path, target: Path, num_keys: int) -> int:
     return num_keys * len(paths)
 
 
+#: Scripts of peers/ and the library that each needs.
+_PEERS = {
+    "peer_datasets": "datasets",
+    "peer_litdata": "litdata",
+    "peer_webdataset": "webdataset",
+    "peer_daft": "daft",
+    "ray_read_images": "ray",
+}
+Run = Callable[[Path, Path], dict[str, Any]]
+
+
+def runs_of(*, peers: bool) -> dict[str, Run]:
+    """Return what is compared, by name."""
+    runs: dict[str, Run] = {"loop": run_loop, "engine": run_engine}
+    names = [name for name, library in _PEERS.items() if peers and find_spec(library)]
+    return runs | {name: partial(run_peer, name) for name in names}
+
+
 def run_loop(photographs: Path, output: Path) -> dict[str, Any]:
-    command = [sys.executable, str(_HERE / "bare_loop.py"), str(photographs), str(output)]
-    return _json_of(command, output)
+    """Run the bare loop and return its report."""
+    return _json_of([sys.executable, str(_HERE / "bare_loop.py"), str(photographs), str(output)], output)
+
+
+def run_peer(name: str, photographs: Path, output: Path) -> dict[str, Any]:
+    """Run one of peers/ and return its report."""
+    return _json_of([sys.executable, "-m", f"tests.bench.peers.{name}", str(photographs), str(output)], output)
 
 
 def run_engine(photographs: Path, output: Path) -> dict[str, Any]:
@@ -49,15 +76,16 @@ def run_engine(photographs: Path, output: Path) -> dict[str, Any]:
         *("--task", "image_rotation", "--input", str(photographs), "--output", str(output), "--num-cpus", "2"),
         *("--set", "task.upscale=allow"),
     ]
-    return _json_of(command, output)
+    report = _json_of(command, output)
+    return report | {"cpu_seconds": sum(report["cpu_seconds_by_stage"].values())}
 
 
 def _json_of(command: list[str], output: Path) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_HERE.parents[1])
     shutil.rmtree(output, ignore_errors=True)
     if done.returncode:
         raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return report
 
 
@@ -67,37 +95,54 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--work", type=Path, default=None)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--table", type=Path, default=None)
     arguments = parser.parse_args()
+    runs = runs_of(peers=arguments.peers)
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="unlabeled-bench-") as folder:
-        work = Path(folder)
+        work = Path(folder).resolve()
         num_sources = spread(arguments.photographs.resolve(), work / "in", arguments.keys)
         rounds = []
         for number in range(arguments.rounds):
-            runs = {"loop": run_loop, "engine": run_engine}
-            names = ["loop", "engine"] if number % 2 == 0 else ["engine", "loop"]
+            names = list(runs) if number % 2 == 0 else list(reversed(runs))
             rounds.append({name: runs[name](work / "in", work / name) for name in names})
-            print(json.dumps(_summary(rounds[-1])), file=sys.stderr)
-        ratios = [_summary(each)["engine_over_loop"] for each in rounds]
-        report = {
-            "num_sources": num_sources,
-            "rounds": [_summary(each) for each in rounds],
-            "median_engine_over_loop": statistics.median(ratios),
+            sys.stderr.write(json.dumps(medians(rounds[-1:])) + "\n")
+    found = medians(rounds)
+    if arguments.table:
+        arguments.table.write_text(table_of(found, num_sources, len(rounds)))
+    sys.stdout.write(json.dumps({"num_sources": num_sources, "medians": found, "rounds": rounds}, indent=1) + "\n")
+
+
+def medians(rounds: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Return, by name, the medians over rounds: examples a second, CPU ms a source, and both over the loop's."""
+    found = {}
+    for name in sorted(rounds[0], key=list(rounds[0]).index):
+        each = [(one[name], one["loop"]) for one in rounds]
+        found[name] = {
+            "examples_per_second": round(statistics.median(map(_rate, (mine for mine, _ in each)))),
+            "cpu_ms_per_source": round(statistics.median(_cpu_ms(mine) for mine, _ in each), 3),
+            "rate_over_loop": round(statistics.median(_rate(mine) / _rate(loop) for mine, loop in each), 3),
+            "cpu_over_loop": round(statistics.median(_cpu_ms(mine) / _cpu_ms(loop) for mine, loop in each), 3),
         }
-    print(json.dumps(report, indent=1))
+    return found
 
 
-def _summary(each: dict[str, Any]) -> dict[str, float]:
-    loop, engine = each["loop"], each["engine"]
-    rates = {name: each[name]["num_examples"] / each[name]["seconds"] for name in each}
-    return {
-        "loop_examples_per_second": round(rates["loop"]),
-        "engine_examples_per_second": round(rates["engine"]),
-        "engine_over_loop": round(rates["engine"] / rates["loop"], 3),
-        "loop_cpu_ms_per_source": round(1000 * loop["cpu_seconds"] / loop["num_sources"], 3),
-        "engine_cpu_ms_per_source": round(1000 * engine["cpu_seconds"] / engine["num_sources"], 3),
-        "engine_seconds": engine["seconds"],
-        "ray_start_seconds": engine["ray_start_seconds"],
-    }
+def table_of(found: dict[str, dict[str, float]], num_sources: int, num_rounds: int) -> str:
+    """Return the medians as a Markdown table."""
+    lines = [f"{num_sources:,} sources, medians of {num_rounds} rounds.", ""]
+    lines += ["| | examples/s | CPU ms a source | rate / loop | CPU / loop |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | " + " | ".join(f"{value:,}" for value in row.values()) + " |" for name, row in found.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _rate(report: dict[str, Any]) -> float:
+    return float(report["num_examples"] / report["seconds"])
+
+
+def _cpu_ms(report: dict[str, Any]) -> float:
+    return float(1000 * report["cpu_seconds"] / report["num_sources"])
 
 
 if __name__ == "__main__":
