@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from ..pipeline.errors import Interrupted, UnlabeledError
@@ -17,34 +16,22 @@ from . import cli_labels  # isort: skip
 from . import cli_embed  # isort: skip
 from . import cli_jobs  # isort: skip
 from .cli_options import app
+from .stopping import STOPPING, Stopped
 
 __all__ = ["app", "cli_check", "cli_embed", "cli_jobs", "cli_keep", "cli_labels", "cli_make", "cli_train", "main"]
 
 
-class _Stopped(BaseException):
-    """SIGTERM or Ctrl-C. Not an Exception, so that no library on the way takes it for a fault of its own."""
-
-
-def _stop(number: int, frame: object) -> None:
-    _STOP_REQUESTED.append(number)
-    raise _Stopped
-
-
-#: Signals that came. Raised in the middle of a library's call, `_Stopped` may come out as an error of that library.
-_STOP_REQUESTED: list[int] = []
-
-
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 rejects, 4 conflict, 5 check, 75 stopped."""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    STOPPING.install()
     debug = "--debug" in sys.argv
     try:
         app(standalone_mode=True)
-    except _Stopped:
+    except Stopped:
         _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
     except Exception as error:  # noqa: BLE001 - the outermost frame: one message and an exit code
-        if _STOP_REQUESTED:
+        # Raised in the middle of a library's call, `Stopped` may come out as an error of that library.
+        if STOPPING.requested and not isinstance(error, Interrupted):
             _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
         if isinstance(error, UnlabeledError):
             _fail(str(error), type(error).exit_code, debug=debug)

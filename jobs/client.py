@@ -115,6 +115,7 @@ class Client:
 
         with tempfile.TemporaryDirectory(prefix="unlabeled-job-") as folder:
             runtime_env = make_runtime_env(Path(folder), command, options)
+            runtime_env["env_vars"]["UNLABELED_JOB"] = submission_id  # the lease names it
             try:
                 self._jobs.submit(
                     submission_id=submission_id,

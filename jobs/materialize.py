@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import time
@@ -18,6 +19,7 @@ from ..pipeline.config import DecoderRecipe, Recipe, TaskRecipe
 from ..pipeline.decode.decoder_file import DecoderFile, read_decoder
 from ..pipeline.errors import ConfigError
 from ..pipeline.inventory import Inventory, take_inventory
+from ..pipeline.lease import Lease, acquire
 from ..pipeline.manifest import versions
 from ..pipeline.materialize import Finished, Output, Progress, Request, draft_new_plan, load_base, materialize
 from ..pipeline.parts import part_names
@@ -29,6 +31,7 @@ from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
 from .config import Settings, assignments, assignments_of
 from .ray_start import Workers, set_environment
+from .stopping import Draining
 
 
 class MaterializeReport(BaseModel):
@@ -193,13 +196,15 @@ class Materialize:
         from .ray_metrics import MeteredProgress  # imports Ray
 
         outputs = self.outputs()
-        targets = [output.target for output in outputs]
-        _check_writable(targets)
+        _check_writable([output.target for output in outputs])
         begun, cpu = time.monotonic(), _DriverCpu(len(outputs))
-        inventory = self.inventory(targets[0].store)
-        inputs = Store.open(inventory.root, self.store_options)
-        cpu.end("list")
-        with Workers(inputs, self.settings.run) as workers:
+        with contextlib.ExitStack() as stack:
+            outputs, leases = _leased(outputs, stack, self.settings.run.lease_wait_seconds)
+            targets = [output.target for output in outputs]
+            inventory = self.inventory(targets[0].store)
+            inputs = Store.open(inventory.root, self.store_options)
+            cpu.end("list")
+            workers = stack.enter_context(Workers(inputs, self.settings.run))
             metered = MeteredProgress(progress or Silent(), [_labels(target) for target in targets])
             workers.on_start = metered.connected
             if inventory.sources.num_rows and not all(versions(target.store) for target in targets):
@@ -207,7 +212,8 @@ class Materialize:
                 workers.start(targets, inventory.sources.num_rows)
                 cpu.end("ray")
             request = replace(self._request(outputs, inventory, inputs), fingerprint=workers.fingerprints)
-            finished = materialize(request, workers, metered)
+            draining = Draining(workers, [lease.stop_workers for lease in leases])
+            finished = materialize(request, draining, metered)
             seconds = time.monotonic() - begun - workers.ray_start_seconds
             cpu.end("driver")
             return [
@@ -345,6 +351,22 @@ class Silent:
 
     def shard_done(self, row: Mapping[str, Any]) -> None:
         """Say nothing."""
+
+
+def _leased(
+    outputs: Sequence[Output], stack: contextlib.ExitStack, wait_seconds: float
+) -> tuple[list[Output], list[Lease]]:
+    """Return the outputs under a lease each, which `stack` gives back.
+
+    Raises:
+        Conflict: another run is at work on one of the datasets.
+    """
+    leased, leases = [], []
+    for output in outputs:
+        lease = stack.enter_context(acquire(output.target.store, wait_seconds=wait_seconds))
+        leases.append(lease)
+        leased.append(replace(output, target=replace(output.target, epoch=lease.epoch)))
+    return leased, leases
 
 
 def _labels(target: Target) -> dict[str, str]:

@@ -20,6 +20,8 @@ from ..pipeline.shard import Target
 from ..pipeline.storage import Store
 from ..pipeline.work import WorkUnit
 
+#: Ray sets it for the driver of a submitted job.
+_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 #: Receipts are all that passes through the object store; Ray asks for at least 75 MiB.
 _OBJECT_STORE_BYTES = 80 * 2**20
 
@@ -80,11 +82,13 @@ def set_environment() -> None:
 
 
 def num_slots() -> int:
-    """Return how many CPUs the Ray that we are connected to has."""
+    """Return how many CPUs the Ray that we are connected to has for workers."""
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(resources.get("CPU", 1))
+    # The driver of a job holds CPUs itself; a worker that waits for them would wait until the end.
+    count = ray.available_resources if _IN_A_JOB in os.environ else ray.cluster_resources
+    resources: dict[str, float] = count()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))
 
 
 class Workers:

@@ -73,11 +73,14 @@ def make_manifest(
     files = write_tables(target.store, tables, base)
     features = target.features()
     task = target.task
+    # Not the plan's: a takeover may have copied its base under a new number.
+    base_version = base.version if base else 0
     return Manifest(
-        version=plan.header.base_version + 1,
-        base_version=plan.header.base_version,
+        version=base_version + 1,
+        base_version=base_version,
         generation=plan.header.generation,
         writer_token=writer_token,
+        epoch=target.epoch,
         fingerprint=fingerprint(target.recipe, features, tables.shards),
         task=target.recipe.task.name,
         modality=str(task.modality),

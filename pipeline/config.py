@@ -103,6 +103,7 @@ class RunSettings(_Settings):
     worker_memory_bytes: int | None = Field(
         None, ge=2**28, description="memory to set aside for a worker with its decoder; default what `limits` may need"
     )
+    lease_wait_seconds: float = Field(0, ge=0, description="wait so long for another run at work on the dataset")
     max_task_retries: int = Field(3, ge=0, description="how often Ray starts a task again after its worker died")
     rejects: RejectLimits = RejectLimits()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from . import lease
 from .ledger import listed_receipts, read_receipts, receipt_key
 from .manifest import load_manifest, load_tables, manifest_key, table_key, versions
 from .plan_store import load_plan, unpublished_plan
@@ -63,7 +64,9 @@ def live_keys(store: Store) -> Iterable[str]:
         yield from (name for name in shards["file"].to_pylist() if name)
         yield from (receipt_key(shard_id) for shard_id in shards["shard_id"].to_pylist())
         yield from _plan_keys(store, manifest.plan)
-    live = unpublished_plan(store, published[-1] if published else 0)
+    yield from lease.live_keys(store)
+    newest = load_manifest(store)
+    live = unpublished_plan(store, newest.version if newest else 0, newest.copied_from if newest else None)
     if live is not None:
         yield from _plan_keys(store, live.name)
         yield from (f"_assets/{sha256}" for sha256 in live.header.assets.values())

@@ -150,6 +150,8 @@ class Manifest(_Record):
     generation: int
     writer_token: str
     epoch: int = 0
+    #: Set where a run took over from one that showed no life: the version whose content this is, under a new number.
+    copied_from: int | None = None
     fingerprint: str
     task: str
     modality: str

@@ -18,6 +18,7 @@ from .grouping import Grouping
 from .groups import group_function
 from .increment import Hasher
 from .inventory import Inventory
+from .lease import check_newest
 from .ledger import PartName, listed_receipts, read_receipts
 from .manifest import (
     Manifest,
@@ -193,7 +194,7 @@ def _left_over(request: Request, target: Target, base: Base) -> Plan | None:
     Raises:
         ConfigError: it was made with other settings, or for another input.
     """
-    plan = unpublished_plan(target.store, base.version)
+    plan = unpublished_plan(target.store, base.version, base.manifest.copied_from if base.manifest else None)
     if plan is None:
         return None
     if request.replan or request.rebuild:
@@ -280,9 +281,9 @@ def _carry_out(
         progress.shard_done(row)
     for target, plan, base, tally in zip(targets, plans, bases, tallies, strict=True):
         if plan is not None:
-            progress.phase(f"publishing version {plan.header.base_version + 1}")
+            progress.phase(f"publishing version {base.version + 1}")
             _publish(request, target, plan, base)
-            tally.published.append(plan.header.base_version + 1)
+            tally.published.append(base.version + 1)
             tally.seconds += time.monotonic() - started
 
 
@@ -357,5 +358,6 @@ def _publish(request: Request, target: Target, plan: Plan, base: Base) -> None:
             + "). Nothing was published. Other settings (see `unlabeled tasks`) need --replan."
         )
     manifest = make_manifest(target, plan, base.manifest, tables, counts, secrets.token_hex(16))
+    check_newest(target.store, target.epoch)
     publish(target.store, manifest)
     target.store.put("README.md", dataset_card(manifest, tables).encode())

@@ -159,13 +159,15 @@ def load_plan(store: Store, name: str) -> Plan:
     return Plan(name, header, read_plan_table(store, header.shards_sha256), store)
 
 
-def unpublished_plan(store: Store, base_version: int) -> Plan | None:
+def unpublished_plan(store: Store, base_version: int, copied_from: int | None = None) -> Plan | None:
     """Return the oldest plan on `base_version` that was not abandoned, or None: it is to be finished first.
 
-    Valid only while `base_version` is the newest: then no plan on it has been published.
+    Valid only while `base_version` is the newest: then no plan on it has been published. Where it is a copy
+    (Manifest.copied_from), plans on what it was copied from count: they have the same base under another number.
     """
-    stem = f"{_PLANS}v{base_version:08d}-"
-    found = [info for page in store.list(_PLANS) for info in page if info.key.startswith(stem)]
+    first = base_version if copied_from is None else copied_from
+    stems = tuple(f"{_PLANS}v{version:08d}-" for version in range(first, base_version + 1))
+    found = [info for page in store.list(_PLANS) for info in page if info.key.startswith(stems)]
     abandoned = {info.key.removesuffix(".abandoned") for info in found if info.key.endswith(".abandoned")}
     headers = [
         info for info in found if info.key.endswith(".json") and info.key.removesuffix(".json") not in abandoned

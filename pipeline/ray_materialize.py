@@ -23,6 +23,7 @@ from .cpu_stages import from_stats
 from .decode.fence import Fence
 from .decode.fence_calls import reserved_bytes_for
 from .errors import ConfigError, UnlabeledError
+from .lease import until_stopped
 from .ledger import Receipt
 from .plan_store import Chunk
 from .shard import Target
@@ -217,13 +218,14 @@ class _Worker:
         fence_of(targets[0]).start()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        fence = fence_of(self._targets[0])
+        first = self._targets[0]
+        fence = fence_of(first)
         with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder, ThreadPoolExecutor(1) as closing:
             tools = Tools(fence, Path(folder), closing)
             waiting: deque[tuple[Sequence[Job], Future[Receipt]]] = deque()
             try:
                 for text in batch["jobs"].to_pylist():
-                    for unit in json.loads(text):
+                    for unit in until_stopped(first.store, first.epoch, json.loads(text)):
                         jobs = [_job_from_json(job) for job in unit]
                         made = make_shards(self._targets, jobs, self._inputs, tools)
                         waiting.extend((jobs, future) for future in made)

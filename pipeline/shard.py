@@ -36,13 +36,17 @@ _MAX_WAITING = 8
 
 @dataclass(frozen=True)
 class Target:
-    """A dataset that is being made: where it stands and what decides its rows. Travels to the workers."""
+    """A dataset that is being made: where it stands and what decides its rows. Travels to the workers.
+
+    `epoch` is the lease of the run that makes it, 0 for none.
+    """
 
     store: Store
     recipe: Recipe
     task: PretextTask[Any]
     versions: Mapping[str, str]
     decoder_files: tuple[DecoderFile, ...] = ()
+    epoch: int = 0
 
     def fence(self) -> Fence:
         """Return a fence, not started, that decodes as the recipe says."""
