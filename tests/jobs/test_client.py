@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,14 @@ import pytest
 from unlabeled.jobs import Client, CommandLine, Materialize, Settings
 from unlabeled.jobs.client import JobOptions, job_stem, make_entrypoint, make_runtime_env
 from unlabeled.jobs.command_line import portable
+from unlabeled.pipeline.config import ShardSettings
 from unlabeled.pipeline.errors import ConfigError, NotFound, UnlabeledError
-from unlabeled.pipeline.storage import StoreOptions
+from unlabeled.pipeline.ledger import read_receipt
+from unlabeled.pipeline.manifest import versions
+from unlabeled.pipeline.storage import Store, StoreOptions
 
 from tests.ray_head import RayHead, forget_token, start_head
-from tests.runs import Place, files_of, put_photographs
+from tests.runs import Place, files_of, num_receipts, put_photographs
 
 ROTATION = ("materialize", "--task", "image_rotation", "--input", "s3://b/in", "--output", "s3://b/out")
 
@@ -44,6 +49,43 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     made = Place(str(tmp_path_factory.mktemp("place")), StoreOptions())
     put_photographs(made.store("in"), range(12))
     return made
+
+
+#: A task of the user's own, in a file that travels with the job; slow, so that there is time to stop it.
+SLOW_TASK = '''"""Say nothing, slowly."""
+
+import time
+from dataclasses import dataclass
+
+from unlabeled.pipeline.features import Features, class_label
+from unlabeled.pipeline.items import Image
+from unlabeled.pipeline.task import Example, Modality, Objective, PretextTask
+
+
+@dataclass(frozen=True)
+class SlowTask(PretextTask[Image]):
+    """Say nothing, slowly."""
+
+    version = "1"
+    modality = Modality.IMAGE
+    objective = Objective.CLASSIFICATION
+
+    def features(self):
+        return Features.of(label=class_label(("a", "b"), "whichever"))
+
+    def examples(self, item, rng):
+        time.sleep(0.25)
+        for draw in range(2):
+            yield Example(draw, {"label": draw})
+'''
+
+
+def slow(place: Place, folder: Path) -> Materialize:
+    """A run of twelve photographs in some shards; each shard takes a while."""
+    path = folder / "slow_task.py"
+    path.write_text(SLOW_TASK)
+    settings = Settings(shard=ShardSettings(spread_min_num_bytes=4096, spread_num_shards=12))
+    return Materialize([str(path)], place.path("in"), place.path("slow"), settings)
 
 
 def rotation(place: Place, output: str = "out") -> Materialize:
@@ -137,6 +179,39 @@ def test_the_same_work_is_one_job_and_its_report_is_the_commands(client: Client,
     assert client.wait(again.submission_id, timeout_seconds=120).status == "SUCCEEDED"
     assert client.report(again.submission_id)["published"] is False
     assert [job.submission_id for job in client.list()][:2] == [again.submission_id, first.submission_id]
+
+
+def test_a_stopped_job_finishes_what_it_has_in_hand_and_the_next_one_resumes(
+    client: Client, place: Place, tmp_path: Path
+) -> None:
+    job = client.submit(slow(place, tmp_path), ship_wheel=True, stop_grace_seconds=60)
+    store = place.store("slow")
+    deadline = time.monotonic() + 90
+    while not num_receipts(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    client.stop(job.submission_id)
+    assert client.wait(job.submission_id, timeout_seconds=90).status == "STOPPED"
+    log = client.logs(job.submission_id)
+    num_left = re.search(r"stopped with (\d+) shards left; run the same command again", log)
+    assert num_left, log
+    num_made = num_receipts(store)
+    assert num_made > 0
+    assert versions(store) == []
+    assert all(_is_finished(store, key) for key in _attempts(store)), "a shard in hand was dropped"
+    again = client.submit(slow(place, tmp_path), ship_wheel=True)
+    assert again.attempt == 2
+    assert client.wait(again.submission_id, timeout_seconds=120).status == "SUCCEEDED"
+    report = client.report(again.submission_id)
+    assert (report["num_skipped_shards"], report["num_made_shards"]) == (num_made, int(num_left[1]))
+    assert report["num_examples"] == 24
+
+
+def _attempts(store: Store) -> list[str]:
+    return [info.key.split("/")[1] for page in store.list("_attempts") for info in page]
+
+
+def _is_finished(store: Store, shard_id: str) -> bool:
+    return read_receipt(store, shard_id) is not None
 
 
 def test_a_command_that_the_cluster_lacks_is_explained(client: Client, place: Place) -> None:
