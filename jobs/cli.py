@@ -15,11 +15,11 @@ from . import cli_train  # isort: skip
 from . import cli_labels  # isort: skip
 from . import cli_embed  # isort: skip
 from . import cli_jobs  # isort: skip
+from . import cli_schedule  # isort: skip
 from .cli_options import app
 from .stopping import STOPPING, Stopped
 
-__all__ = ["app", "cli_check", "cli_embed", "cli_jobs", "cli_keep", "cli_labels", "cli_make", "cli_train", "main"]
-
+__all__ = ["app", "cli_jobs", "cli_keep", "cli_make", "cli_schedule", "main"]
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 rejects, 4 conflict, 5 check, 75 stopped."""

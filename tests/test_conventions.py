@@ -36,6 +36,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "jobs/cli_embed.py": "tests/jobs/test_embed.py",
     "jobs/cli_jobs.py": "tests/jobs/test_client.py",
     "jobs/ray_jobs.py": "tests/jobs/test_client.py",
+    "jobs/cli_schedule.py": "tests/jobs/test_schedule.py",
     "jobs/cli_keep.py": "tests/test_errors_cli.py",
     "jobs/cli_labels.py": "tests/jobs/test_evaluate.py",
     "jobs/cli_train.py": "tests/test_pretrain_command.py",
