@@ -1,4 +1,4 @@
-"""Recurring runs: schedule next, render, tick, run."""
+"""Recurring runs and chains: schedule next, render, tick, run; run."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def tick(file: File, as_json: AsJson = False, debug: Debug = False) -> None:
         raise typer.Exit(report.exit_code or 1)
 
 
-@schedules.command()
-def run(
+@schedules.command("run")
+def run_schedule(
     file: File,
     state: Annotated[
         Path | None, typer.Option(help="File that remembers the last tick. [default: XDG_STATE_HOME]")
@@ -93,6 +93,30 @@ def run(
     run_forever(
         schedule, state or default_state(schedule), lambda report: _tell(report, as_json=as_json), max_ticks=max_ticks
     )
+
+
+@app.command("run")
+def run_chain(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file with state and steps.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a chain of commands: steps whose inputs are unchanged are skipped; the first that fails ends it."""
+    from .chain import load_chain
+    from .chain import run_chain as run_steps
+    from .output import print_json, print_table
+
+    report = run_steps(load_chain(file))
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        rows = [
+            [step.name, step.outcome, "" if step.exit_code is None else str(step.exit_code), f"{step.seconds:.1f}"]
+            for step in report.steps
+        ]
+        print_table(["step", "outcome", "exit code", "seconds"], rows)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 def _tell(report: TickReport, *, as_json: bool) -> None:

@@ -123,6 +123,15 @@ def parsed(argv: Sequence[str]) -> tuple[Any, dict[str, Any]]:
             raise ConfigError(f"{argv[0]}: {error.format_message()}") from None
 
 
+def places(argv: Sequence[str]) -> list[str]:
+    """Return the datasets, folders and media that a command names: what it reads, and what it writes."""
+    command, values = parsed(argv)
+    named = [
+        _given(parameter, values.get(parameter.name)) for parameter in command.params if parameter.name in _PLACES
+    ]
+    return [str(value) for group in named for value in group]
+
+
 def _given(parameter: Any, value: Any) -> Iterable[Any]:
     """Return the values to write down: none where it is the default."""
     if value is None or value == parameter.default or value is False:
