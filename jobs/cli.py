@@ -19,7 +19,19 @@ from . import cli_schedule  # isort: skip
 from .cli_options import app
 from .stopping import STOPPING, Stopped
 
-__all__ = ["app", "cli_jobs", "cli_keep", "cli_make", "cli_schedule", "main"]
+__all__ = [
+    "app",
+    "cli_check",
+    "cli_embed",
+    "cli_jobs",
+    "cli_keep",
+    "cli_labels",
+    "cli_make",
+    "cli_schedule",
+    "cli_train",
+    "main",
+]
+
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 rejects, 4 conflict, 5 check, 75 stopped."""
