@@ -117,6 +117,6 @@ def test_losses_are_finite_and_fall(task: str, files: Callable[[str], Mapping[st
     found = train(store, tmp_path, task)
     assert all(math.isfinite(loss) for loss in found)
     few = len(found) // 4
-    assert sum(found[-few:]) < 0.97 * sum(found[:few]), found
+    assert sum(found[-few:]) < 0.98 * sum(found[:few]), found
     assert load_encoder(tmp_path / "run" / "encoder").num_features > 0
     assert find_task(task).objective

@@ -101,6 +101,7 @@ def test_stopped_or_killed_it_goes_on_with_the_same_losses(
         assert shown_losses(stderr) == shown_losses(whole.stderr)[: newest.step]
 
 
+@pytest.mark.slow
 def test_on_ray_train_the_losses_are_those_of_one_process(dataset: Store, tmp_path: Path) -> None:
     alone: list[Report] = []
     Pretrain(dataset.uri, str(tmp_path / "alone"), settings()).run(alone.append)

@@ -102,12 +102,17 @@ class RunningMean:
 
     def state(self) -> dict[str, Any]:
         """Return the mean's weights and buffers as copies on the CPU."""
-        copied: dict[str, Any] = _copied(self.module.state_dict())
-        return copied
+        return whole_state(self.module)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
         self.module.load_state_dict(state)
+
+
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """Return a module's weights and buffers, whole, as copies on the CPU; with FSDP every worker must call it."""
+    copied: dict[str, Any] = _copied(module.state_dict())
+    return copied
 
 
 def _local(weights: Tensor) -> Tensor:

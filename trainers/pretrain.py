@@ -29,7 +29,7 @@ from .checkpoint import Checkpoints
 from .config import PretrainSettings
 from .data import Batch, Loader, LoaderSettings, read_split
 from .device import Compute, decide
-from .encoders.build import save_encoder
+from .encoders.build import from_spec, save_encoder
 from .encoders.encoder import Encoder
 from .keyed import keyed_uniform
 from .loop import Report, Stretch, Surroundings, Trained, train
@@ -38,7 +38,7 @@ from .model_card import model_card
 from .objectives.base import PretextObjective
 from .objectives.build import build_objective
 from .objectives.shapes import Material
-from .parallel import compile_blocks
+from .parallel import compile_blocks, whole_state
 from .ranks import Ranks
 from .source import open_source
 
@@ -290,7 +290,10 @@ def _whole_encoders(trained: Trained) -> Mapping[str, Encoder]:
     """Return the encoders with whole weights: the running mean's where there is one. Every rank must call it."""
     objective = trained.objective if trained.mean is None else trained.mean.module
     encoders: Mapping[str, Encoder] = objective.encoders  # type: ignore[assignment]
-    return encoders
+    whole = {name: from_spec(encoder.spec, seed=0) for name, encoder in encoders.items()}
+    for name, encoder in encoders.items():
+        whole[name].load_state_dict(whole_state(encoder))
+    return whole
 
 
 def _result(  # noqa: PLR0913, PLR0917 - the parts of a report
