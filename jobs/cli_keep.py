@@ -20,16 +20,26 @@ from .cli_options import (
 @app.command()
 def show(
     dataset: Dataset,
+    example_id: Annotated[
+        str | None, typer.Argument(metavar="[EXAMPLE_ID]", help="Tell where this example comes from.")
+    ] = None,
     files: Annotated[bool, typer.Option("--files", help="Print the version's shard files, nothing else.")] = False,
     version: Version = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Show a dataset's newest version: counts, settings, splits, files."""
+    """Show a dataset's newest version: counts, settings, splits, files; or one example: source, bytes, crop, label."""
     from . import reading
     from .output import print_json
-    from .planned import print_shown
+    from .planned import print_example, print_shown
 
+    if example_id is not None:
+        example = reading.show_example(dataset, example_id, version=version)
+        if as_json:
+            print_json(example.model_dump(mode="json"))
+        else:
+            print_example(example)
+        return
     shown = reading.show(dataset, version=version)
     if as_json:
         print_json(shown.model_dump(mode="json"))

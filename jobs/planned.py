@@ -8,7 +8,7 @@ from typing import Any
 
 from ..pipeline.audit.report import AuditReport, FamilyReport
 from .output import console, format_bytes, format_seconds, print_pairs, print_table, program_name
-from .reading import Rejects, Shown
+from .reading import Rejects, Shown, ShownExample
 
 
 def print_plans(reports: Sequence[Any]) -> None:
@@ -98,6 +98,27 @@ def print_shown(shown: Shown) -> None:
         for column in shown.columns
     ]
     print_table(["column", "type", "role", "meaning"], columns)
+
+
+def print_example(example: ShownExample) -> None:
+    """Print one example from its source to its label."""
+    part = "" if example.source_end < 0 else f", from {example.source_start} to {example.source_end}"
+    print_pairs(
+        f"{example.example_id}: {example.split} of {example.dataset}, version {example.version}",
+        [
+            ("source", f"{example.source}{part}"),
+            ("bytes", f"{example.source_num_bytes:,}, sha256 {example.source_sha256}"),
+            ("group", example.group_id),
+            ("draw", f"segment {example.segment}, draw {example.draw}, seed {example.seed}"),
+            ("stands in", f"{example.file}, row group {example.row_group}, row {example.row}"),
+            ("made by", f"{example.task} {example.task_version}, code sha256 {example.task_source_sha256}"),
+            ("settings", ", ".join(f"{name}={value}" for name, value in example.settings.items())),
+            ("recipe", example.recipe_hash),
+            ("versions", ", ".join(f"{name} {value}" for name, value in example.codec_versions.items())),
+        ],
+    )
+    rows = [[role, name, str(value)[:200]] for role, of in example.columns.items() for name, value in of.items()]
+    print_table(["role", "column", "value"], rows)
 
 
 def print_rejects(listed: Rejects) -> None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from ..pipeline import discover
+from ..pipeline.lookup import by_role, find_example
 from ..pipeline.manifest import Counts, SplitCounts, files_of, load_tables, require_manifest, versions
 from ..pipeline.storage import Store, StoreOptions
 
@@ -69,6 +70,42 @@ class RejectInfo(_Report):
     message: str
     offset_bytes: int | None
     attempt: int
+
+
+class ShownExample(BaseModel):
+    """One example: where it stands, its source, how it was drawn, what it holds, and what made it.
+
+    `columns`: by role, column -> value; media are there as their number of bytes. `source_start`, `source_end`: bounds
+    of the source's part, microseconds or bytes; (0, -1) is the whole.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    version: int
+    example_id: str
+    file: str
+    row_group: int
+    row: int
+    source: str
+    source_key: str
+    source_sha256: str
+    source_num_bytes: int
+    source_etag: str
+    source_start: int
+    source_end: int
+    group_id: str
+    split: str
+    segment: int
+    draw: int
+    columns: dict[str, dict[str, Any]]
+    task: str
+    task_version: str
+    task_source_sha256: str
+    settings: dict[str, Any]
+    seed: int
+    recipe_hash: str
+    codec_versions: dict[str, str]
 
 
 class Rejects(_Report):
@@ -139,6 +176,47 @@ def show(dataset: str, *, version: int | None = None, store_options: StoreOption
         splits=manifest.splits,
         columns=manifest.features,
         files={split: [store.describe(key) for key in files_of(tables, split)] for split in ("train", "val")},
+    )
+
+
+def show_example(
+    dataset: str, example_id: str, *, version: int | None = None, store_options: StoreOptions | None = None
+) -> ShownExample:
+    """Return where one example comes from and what it is, in one version, the newest unless `version` is given.
+
+    Raises:
+        NotFound: no such dataset, version or example.
+    """
+    store = Store.open(dataset, store_options)
+    manifest = require_manifest(store, version)
+    found = find_example(store, manifest, example_id)
+    values, recipe = found.values, manifest.recipe
+    return ShownExample(
+        dataset=store.uri,
+        version=manifest.version,
+        example_id=example_id,
+        file=store.describe(found.file),
+        row_group=found.row_group,
+        row=found.row,
+        source=f"{manifest.input_uri}/{values['source_key']}",
+        source_key=values["source_key"],
+        source_sha256=values["source_sha256"],
+        source_num_bytes=values["source_num_bytes"],
+        source_etag=found.part["etag"],
+        source_start=found.part["start"],
+        source_end=found.part["end"],
+        group_id=values["group_id"],
+        split=values["split"],
+        segment=values["segment"],
+        draw=values["draw"],
+        columns=by_role(found, manifest.typed_features()),
+        task=manifest.task,
+        task_version=values["task_version"],
+        task_source_sha256=recipe.task.source_sha256,
+        settings=recipe.task.settings,
+        seed=values["seed"],
+        recipe_hash=values["recipe_hash"],
+        codec_versions=manifest.codec_versions,
     )
 
 

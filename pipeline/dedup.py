@@ -14,6 +14,7 @@ from .grouping import Copies, Grouping, Recorded, assign
 from .groups import GroupOf
 from .inventory import Inventory
 from .manifest import SETTLED, Tables
+from .parts import whole_sources
 from .rng import sha256_hex
 from .shard import Target
 from .storage import Store
@@ -45,13 +46,14 @@ def grouping_of(
         return Grouping(group_of)
     if not recipe.group_by and not recipe.group_csv_sha256:
         group_of = hashed_key
+    sources = whole_sources(inventory.sources)
     recorded = _recorded(base)
-    changed, nothing_new = _compared(inventory.sources, base)
+    changed, nothing_new = _compared(sources, base)
     if nothing_new:
         columns = (settled_filtered(base)[name].to_pylist() for name in ("source_key", "reason"))
         return replace(assign(Copies(), group_of, recorded), filtered=dict(zip(*columns, strict=True)))
     kind = kind_of(target.task.modality, recipe)
-    fingerprints, lack = matched(inventory.sources, read_fingerprints(target.store), kind)
+    fingerprints, lack = matched(sources, read_fingerprints(target.store), kind)
     for sibling in siblings:
         found, lack = matched(lack, read_fingerprints(sibling), kind)
         save_fingerprints(target.store, found)

@@ -172,7 +172,7 @@ def _filtered_parts(copies: pa.Table, recipe: Recipe, group_of: GroupOf) -> list
     rows = copies.to_pylist()
     groups = [group_of(row["source_key"]) for row in rows]
     splits = splits_of(groups, recipe.val_fraction, recipe.seed)
-    unread = {"content_version": "", "sha256": "", "start": 0, "end": -1, "num_examples": 0}
+    unread = {"content_version": "", "sha256": "", "num_examples": 0}
     place = {"generation": SETTLED, "ordinal": 0, "shard_id": "", "attempt": 0, "is_permanent": True}
     return [
         {**row, **unread, **place, "group_id": group, "split": split, "status": "filtered"}
