@@ -201,6 +201,10 @@ def _schedule(sources: Sequence[Source], shares: Sequence[Fraction | float], set
                 "padded (expected last: drop), nor can several datasets of it be mixed."
             )
         return ApartSchedule(sources[0].num_rows, sources[0].apart(), batch_size, num_lanes, seed)
+    if any(np.any(source.num_rows % size) for source in sources):
+        raise ConfigError(
+            f"data: a row group does not hold whole bundles of {size}: a source gave {manifest.task} fewer examples."
+        )
     num_bundles = [source.num_rows // size for source in sources]
     if len(sources) > 1:
         return MixedSchedule(num_bundles, shares, batch_size // size, num_lanes, seed)
