@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ def measure_on_ray(store: Store, spec: Spec, units: Sequence[Unit]) -> pa.Table:
     """
     if not units:
         return SCHEMA.empty_table()
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

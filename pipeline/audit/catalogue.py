@@ -23,7 +23,7 @@ FAMILIES = (
     Family("quantisation", "JPEG quantisation tables", stored.quantisation),
     Family("geometry", "width, height, length", stored.geometry),
     Family("grid_phase", "8 x 8 grid of an earlier JPEG, by phase", picture.grid_phase),
-    Family("borders", "black bars, flat borders, black corners", picture.borders),
+    Family("borders", "black bars and corners", picture.borders),
     Family("chroma", "chroma resolution by direction, shift of the colour channels", picture.chroma),
     Family("noise", "noise floor, level, spectral tilt, DC", _noise),
     Family("continuity", "how well one part's end goes on in another's beginning", between.continuity),

@@ -69,15 +69,24 @@ def _families(key: str, title: str, report: AuditReport, *, is_semantic: bool) -
 def _row(one: FamilyReport) -> Sequence[object]:
     missing = f" (about {one.num_missing:,} examples missing)" if one.num_missing else ""
     return (
-        name(one.family),
-        name(one.target),
-        f"{one.score:.3f} [{one.low:.3f}, {one.high:.3f}]",
+        _whole(name(one.family)),
+        _whole(name(one.target)),
+        _interval(one.score, one.low, one.high),
         _plot(one.score, one.low, one.high),
         join(_verdict(one.verdict), missing),
         f"{one.control:.3f}",
         f"{one.num_examples:,}",
         one.about,
     )
+
+
+def _interval(value: float, low: float, high: float) -> Html:
+    return _whole(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+
+
+def _whole(text: object) -> Html:
+    """Return text on one line."""
+    return tag("span", text, class_="nowrap")
 
 
 def _trivial(found: Sequence[TrivialReport]) -> Html:

@@ -55,8 +55,8 @@ article h3{font-size:1rem;margin:0 0 6px;display:flex;flex-wrap:wrap;gap:4px 8px
 mark{color:var(--fg);background:var(--hidden);border-radius:3px;padding:0 2px}
 mark.hidden{text-decoration:line-through;text-decoration-thickness:1px}mark.replaced{background:var(--replaced)}
 mark.kept{background:var(--kept)}
-.verdict{font-weight:600}.verdict.fail,.verdict.leaky,.verdict.void{color:var(--bad)}
-.verdict.pass,.verdict.meaningful{color:var(--good)}.forest{width:260px;height:22px}
+.verdict,.nowrap{white-space:nowrap}.verdict{font-weight:600}.verdict.fail,.verdict.leaky,.verdict.void{color:var(--bad)}
+.verdict.pass,.verdict.meaningful{color:var(--good)}.forest{width:180px;height:16px}
 .forest .zone{fill:var(--kept)}.forest line{stroke:var(--fg);stroke-width:2}
 .forest .axis{stroke:var(--line);stroke-width:1}
 .forest circle{fill:var(--accent)}
