@@ -50,6 +50,8 @@ def test_plain_objects_sorted_by_key(store: Store) -> None:
         "row_group": -1,
         "row": -1,
         "unit": "a/z",
+        "start": 0,
+        "end": -1,
     }
 
 
