@@ -105,6 +105,7 @@ def _compare(run: str, labelled: str, page: Path, progress: Progress, say: Calla
         finetune=FinetuneSettings(num_steps=_NUM_STEPS, batch_size=_BATCH_SIZE),
     )
     report = few_label(run, labelled, out=page, settings=settings, progress=progress)
-    for gain in report.gains:
+    shown = [gain for gain in report.gains if gain.baseline in ("from scratch", "linear probe, random init")]
+    for gain in shown:
         at, text = gain.difference, f"  {gain.labels_per_class:>3} labels a class: {gain.method} less {gain.baseline}"
         say(f"{text} {100 * at.mean:+.1f} points [{100 * at.low:+.1f}, {100 * at.high:+.1f}]")

@@ -83,6 +83,7 @@ class ShownProgress:
     def planned(self, num_shards: int, num_done: int, num_sources: int) -> None:
         """Say how much there is to do, and begin the bar."""
         self._num_shards, self._num_done = num_shards, num_done
+        self._num_rejected = self._num_examples = 0
         done = f", {num_done} of them done already" if num_done else ""
         self._console.print(f"{num_sources:,} sources in {num_shards} shards{done}", style="dim")
         if self._console.is_terminal and not self._console.quiet:

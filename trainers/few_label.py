@@ -226,11 +226,11 @@ class _Bench:
             ]
             return float(np.mean(scores))
 
-        progress.phase(f"{method}, {num_labels} labels per class: choosing settings on held-out training examples")
+        progress.phase(f"{method}, {num_labels} labels a class: choosing settings")
         choice = choose_training(held_accuracy, settings)
         tuned = _tuned(settings, choice.learning_rate, choice.num_steps)
         progress.phase(
-            f"{method}, {num_labels} labels per class: {settings.num_draws} draws of {choice.num_steps} steps"
+            f"{method}, {num_labels} labels a class: {settings.num_draws} draws of {choice.num_steps} steps"
         )
         scores = [
             self._fitted(start(draw), drawn, self._test, tuned, draw)
