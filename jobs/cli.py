@@ -14,6 +14,7 @@ from . import cli_check  # isort: skip
 from . import cli_train  # isort: skip
 from . import cli_labels  # isort: skip
 from . import cli_embed  # isort: skip
+from . import cli_forget  # isort: skip
 from . import cli_jobs  # isort: skip
 from . import cli_schedule  # isort: skip
 from .cli_options import app
@@ -23,6 +24,7 @@ __all__ = [
     "app",
     "cli_check",
     "cli_embed",
+    "cli_forget",
     "cli_jobs",
     "cli_keep",
     "cli_labels",

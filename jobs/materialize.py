@@ -18,6 +18,7 @@ from ..pipeline import discover
 from ..pipeline.config import DecoderRecipe, Recipe, TaskRecipe
 from ..pipeline.decode.decoder_file import DecoderFile, read_decoder
 from ..pipeline.errors import ConfigError
+from ..pipeline.forgotten import tombstones
 from ..pipeline.inventory import Inventory, take_inventory
 from ..pipeline.lease import Lease, acquire
 from ..pipeline.manifest import versions
@@ -201,7 +202,9 @@ class Materialize:
         with contextlib.ExitStack() as stack:
             outputs, leases = _leased(outputs, stack, self.settings.run.lease_wait_seconds)
             targets = [output.target for output in outputs]
-            inventory = self.inventory(targets[0].store)
+            # An index of a container would name what a dataset has forgotten of it.
+            has_forgotten = any(tombstones(target.store) for target in targets)
+            inventory = self.inventory(None if has_forgotten else targets[0].store)
             inputs = Store.open(inventory.root, self.store_options)
             cpu.end("list")
             workers = stack.enter_context(Workers(inputs, self.settings.run))

@@ -98,7 +98,7 @@ def retry(
     store = Store.open(dataset, options)
     manifest = require_manifest(store)
     before = _shards_of_rejects(load_tables(store, manifest, "rejects"))
-    settings = Settings(run=_tolerant(run or RunSettings(), manifest.counts.num_rejected))
+    settings = Settings(run=tolerant(run or RunSettings(), manifest.counts.num_rejected))
     spec = Retry(
         tasks=[task or manifest.task],
         input=manifest.input_uri,
@@ -118,7 +118,7 @@ def retry(
     return RetryReport(**_fields(report), num_retried=num_retried, recovered=recovered)
 
 
-def _tolerant(run: RunSettings, num_rejected: int) -> RunSettings:
+def tolerant(run: RunSettings, num_rejected: int) -> RunSettings:
     """Return settings under which as many rejects as there are already are no reason to refuse."""
     limits = run.rejects
     allowed = RejectLimits(

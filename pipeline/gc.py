@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from . import lease
+from .errors import NotFound
 from .ledger import listed_receipts, read_receipts, receipt_key
 from .manifest import load_manifest, load_tables, manifest_key, table_key, versions
 from .plan_store import load_plan, unpublished_plan
@@ -78,7 +79,10 @@ def live_keys(store: Store) -> Iterable[str]:
 
 
 def _plan_keys(store: Store, name: str) -> Iterable[str]:
-    header = load_plan(store, name).header
+    try:
+        header = load_plan(store, name).header
+    except NotFound:
+        return  # removed when a source was forgotten; nothing reads the plan of a version that stands
     yield f"_plans/{name}.json"
     tables = (
         header.shards_sha256,

@@ -59,6 +59,7 @@ def compare(
     hash_sources: Hasher,
     *,
     retry_keys: Collection[str] | None = None,
+    replanned_shards: Collection[str] = (),
 ) -> Changes:
     """Return how `sources` (inventory columns) differ from the parts of a base version.
 
@@ -72,6 +73,7 @@ def compare(
         hash_sources: reads and hashes sources whose etag or size is new.
         retry_keys: rejected sources to try again, whatever their reason and attempts; None: those whose reject was
             transient and that have attempts left.
+        replanned_shards: shards to plan again although their own parts are as they were.
     """
     names, base_names = part_names(sources), part_names(base_parts)
     place = _index_in(names, base_names)
@@ -86,7 +88,7 @@ def compare(
     retried = _retried(base_parts, retry_keys, set(changed_parts.tolist()) | set(gone.tolist()))
     touched = [part for part in [*changed_parts.tolist(), *gone.tolist()] if used[part]]
     shard_ids = base_parts["shard_id"].to_pylist()
-    dropped_shards = {shard_ids[part] for part in touched}
+    dropped_shards = {shard_ids[part] for part in touched} | (set(replanned_shards) & set(shard_ids))
     quiet = [part for part in [*changed_parts.tolist(), *gone.tolist()] if not used[part]]
 
     source_of_part = np.full(base_parts.num_rows, -1)

@@ -72,6 +72,7 @@ class Inventory:
         num_skipped_markers: zero-byte directory markers that were left out.
         retry_keys: rejected sources that are to be tried again, whatever their reason and attempts; None: those whose
             reject was transient and that have attempts left.
+        replanned_shards: shards to plan again although their own sources are as they were.
     """
 
     root: str
@@ -79,6 +80,7 @@ class Inventory:
     rejected: pa.Table
     num_skipped_markers: int
     retry_keys: frozenset[str] | None = None
+    replanned_shards: frozenset[str] = frozenset()
 
 
 def take_inventory(

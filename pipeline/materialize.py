@@ -14,6 +14,7 @@ from .card import dataset_card
 from .config import Recipe, RunSettings, first_difference
 from .dedup import Fingerprinter, grouping_of
 from .errors import ConfigError, UnlabeledError
+from .forgotten import without_forgotten
 from .grouping import Grouping
 from .groups import group_function
 from .increment import Hasher
@@ -219,6 +220,7 @@ def draft_new_plan(
     """
     target = output.target
     recipe = target.recipe
+    inventory = without_forgotten(inventory, target.store)
     cut = cut_sources(inventory.sources, target.task.modality, recipe.parts, target.decoder_files)
     inventory = replace(inventory, sources=cut)
     if base.manifest is not None and base.manifest.input_uri != inventory.root and not request.rebuild:

@@ -27,7 +27,7 @@ from .rng import sha256_hex
 from .shard import Target
 from .storage import Store
 
-_CHECKED = "_fingerprints/checked/"
+CHECKED_FOLDER = "_fingerprints/checked/"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
     inventory, copies = without_filtered(work.inventory, grouping)
     in_shards = base.tables.parts.filter(pc.not_equal(base.tables.parts["generation"], SETTLED))
     changes = compare(
-        inventory.sources, in_shards, read_checked(target.store), hash_sources, retry_keys=inventory.retry_keys
+        inventory.sources,
+        in_shards,
+        read_checked(target.store),
+        hash_sources,
+        retry_keys=inventory.retry_keys,
+        replanned_shards=inventory.replanned_shards,
     )
     if work.write:
         save_checked(target.store, changes.checked)
@@ -268,7 +273,7 @@ def _without_stale_receipts(
 
 def read_checked(store: Store) -> pa.Table:
     """Return the etags that earlier runs found to belong to unchanged content (CHECKED_SCHEMA)."""
-    keys = sorted(info.key for page in store.list(_CHECKED) for info in page)
+    keys = sorted(info.key for page in store.list(CHECKED_FOLDER) for info in page)
     tables = [pq.read_table(io.BytesIO(store.get(key))) for key in keys]
     return pa.concat_tables([CHECKED_SCHEMA.empty_table(), *tables])
 
@@ -277,4 +282,4 @@ def save_checked(store: Store, checked: pa.Table) -> None:
     """Keep the etags in `checked`, so that the next run does not hash those objects again."""
     if checked.num_rows:
         data = parquet_bytes(checked)
-        create_content(store, f"{_CHECKED}{sha256_hex(data)}.parquet", data)
+        create_content(store, f"{CHECKED_FOLDER}{sha256_hex(data)}.parquet", data)

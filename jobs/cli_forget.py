@@ -1,0 +1,53 @@
+"""The command that erases sources: forget."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .cli_options import AsJson, Dataset, Debug, app
+
+
+@app.command()
+def forget(
+    dataset: Dataset,
+    key: Annotated[
+        list[str], typer.Argument(metavar="KEY...", help="Source keys, or objects with all their members.")
+    ],
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
+    ] = None,
+    decoder: Annotated[
+        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
+    ] = None,
+    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Erase sources from all versions, for good: a new version without them, then every object that names them."""
+    from ..pipeline.config import RunSettings
+    from .forget import forget as erase
+    from .output import ShownProgress, print_json, print_pairs
+
+    given = {"num_cpus": num_cpus, "address": address}
+    run = RunSettings(**{name: value for name, value in given.items() if value is not None})
+    progress = ShownProgress()
+    try:
+        report = erase(dataset, key, task=task, decoders=decoder or (), run=run, progress=progress)
+    finally:
+        progress.close()
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    pairs = [
+        ("versions left", ", ".join(map(str, report.versions))),
+        ("objects removed", str(report.num_removed_objects)),
+        ("searched", "every object that is left: none names them"),
+    ]
+    if report.same_content:
+        pairs.append(("same bytes elsewhere", ", ".join(report.same_content)))
+    if report.assets:
+        pairs.append(("made of a sample, kept", ", ".join(report.assets)))
+    print_pairs(f"{report.dataset}: {report.num_sources} sources forgotten, version {report.version}", pairs)
