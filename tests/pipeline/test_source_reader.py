@@ -191,8 +191,8 @@ def take_table(objects: Sequence[tuple[str, int]]) -> pa.Table:
             "row_group": [-1] * num,
             "row": [-1] * num,
             "unit": keys,
-            "start": 0,
-            "end": -1,
+            "start": [0] * len(keys),
+            "end": [-1] * len(keys),
         }
     )
 
