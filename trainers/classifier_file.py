@@ -85,7 +85,7 @@ def find_encoder(run: str, store_options: StoreOptions | None = None) -> tuple[E
     """
     store = Store.open(run, store_options)
     if store.is_local:
-        return _find(Path(run), run)
+        return _find(Path(store.uri), run)
     with tempfile.TemporaryDirectory() as scratch:
         for key in (entry.key for page in store.list() for entry in page):
             if "/" not in key or key.startswith(f"{ENCODER}/"):
