@@ -14,9 +14,10 @@ from ..pipeline.audit.judge import group_numbers, judge_families, judge_trivial
 from ..pipeline.audit.measure import Spec
 from ..pipeline.audit.report import AuditReport, FamilyReport, MeaningReport, TrivialReport, store_verdicts
 from ..pipeline.audit.sample import MAX_EXAMPLES, Unit, choose_units, measure_here
+from ..pipeline.card import repair_card
 from ..pipeline.config import RunSettings
 from ..pipeline.errors import CheckFailed, ConfigError
-from ..pipeline.manifest import require_manifest
+from ..pipeline.manifest import load_tables, require_manifest, versions
 from ..pipeline.storage import Store, StoreOptions
 from .audit_meaning import judge_meaning
 from .ray_start import started_ray
@@ -50,7 +51,7 @@ class Audit:
     say: Callable[[str], object] = str
 
     def __call__(self) -> AuditReport:
-        """Audit, keep the report in the dataset (report.verdicts_key) and return it.
+        """Audit, keep the report in the dataset (report.verdicts_key), have the card say so, and return it.
 
         Raises:
             NotFound: nothing is published there.
@@ -89,6 +90,9 @@ class Audit:
             seconds=round(time.monotonic() - began, 3),
         )
         store_verdicts(store, report)
+        # The card is the newest version's; one that is published meanwhile brings its own.
+        if versions(store)[-1] == manifest.version:
+            repair_card(store, manifest, load_tables(store, manifest, "shards"))
         return report
 
     def _measured(self, store: Store, spec: Spec, units: list[Unit]) -> pa.Table:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
 
+from ..pipeline.card import repair_card
 from ..pipeline.config import RunSettings
 from ..pipeline.errors import CheckFailed
 from ..pipeline.forget import contents_of, purge, resolve, shards_with, survivors
 from ..pipeline.forgotten import bury
 from ..pipeline.inventory import Inventory
-from ..pipeline.manifest import require_manifest, versions
+from ..pipeline.manifest import load_tables, require_manifest, versions
 from ..pipeline.materialize import Progress
 from ..pipeline.storage import Store, StoreOptions
 from .config import Settings
@@ -97,10 +98,12 @@ def forget(
     )
     spec.run(progress)
     removed = purge(store, sources)
+    newest = require_manifest(store)
+    # Its audit is gone, too.
+    repair_card(store, newest, load_tables(store, newest, "shards"))
     left = survivors(store, sources | digests)
     if left:
         raise CheckFailed(f"{store.uri}: {len(left)} objects still name a forgotten source, such as {left[0]}.")
-    newest = require_manifest(store)
     return ForgetReport(
         dataset=store.uri,
         version=newest.version,

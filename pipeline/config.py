@@ -106,6 +106,12 @@ class RunSettings(_Settings):
     lease_wait_seconds: float = Field(0, ge=0, description="wait so long for another run at work on the dataset")
     max_task_retries: int = Field(3, ge=0, description="how often Ray starts a task again after its worker died")
     rejects: RejectLimits = RejectLimits()
+    licence: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+        description="licence that the dataset card states, such as cc-by-4.0; later runs keep it",
+    )
 
 
 def parse(model: type[BaseModel], data: Mapping[str, Any], where: str = "") -> Any:

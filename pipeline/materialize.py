@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .assemble import assemble, check_counts, check_files, make_manifest
-from .card import dataset_card
+from .card import repair_card
 from .config import Recipe, RunSettings, first_difference
 from .dedup import Fingerprinter, grouping_of
 from .errors import ConfigError, UnlabeledError
@@ -142,6 +142,10 @@ def materialize(request: Request, execute: Executor, progress: Progress) -> list
     ]
     if any(plans):
         _carry_out(request, plans, bases, tallies, execute, progress)
+    for output, base, plan in zip(outputs, bases, plans, strict=True):
+        if plan is None and base.manifest is not None:
+            # A run may have died between a version and its card, and a licence may be new where no source is.
+            repair_card(output.target.store, base.manifest, base.tables, request.run.licence)
     return [
         Finished(require_manifest(output.target.store), tally) for output, tally in zip(outputs, tallies, strict=True)
     ]
@@ -362,4 +366,4 @@ def _publish(request: Request, target: Target, plan: Plan, base: Base) -> None:
     manifest = make_manifest(target, plan, base.manifest, tables, counts, secrets.token_hex(16))
     check_newest(target.store, target.epoch)
     publish(target.store, manifest)
-    target.store.put("README.md", dataset_card(manifest, tables).encode())
+    repair_card(target.store, manifest, tables, request.run.licence)

@@ -46,6 +46,21 @@ def family(name: str, verdict: Judgement, score: float = 0.5) -> FamilyReport:
     )
 
 
+def trivial(name: str, verdict: Judgement, solved: float = 0.1) -> TrivialReport:
+    return TrivialReport(
+        predictor=name,
+        skill=0.0,
+        skill_low=-0.1,
+        skill_high=0.1,
+        solved=solved,
+        solved_low=solved - 0.05,
+        solved_high=solved + 0.05,
+        num_examples=1000,
+        num_groups=250,
+        verdict=verdict,
+    )
+
+
 def report(**changes: Any) -> AuditReport:
     values: dict[str, Any] = {
         "dataset": "file:///<data>",

@@ -57,11 +57,10 @@ def _meaning(report: AuditReport) -> Html:
 
 
 def _families(key: str, title: str, report: AuditReport, *, is_semantic: bool) -> Html:
-    families = [one for one in report.families if (one.verdict == "semantic") == is_semantic]
+    families = [one for one in report.worst_first if (one.verdict == "semantic") == is_semantic]
     if not families:
         return Html("") if is_semantic or report.trivial else section(key, title, tag("p", "There is no label."))
-    order = {"fail": 0, "inconclusive": 1, "pass": 2, "semantic": 3}
-    rows = [_row(one) for one in sorted(families, key=lambda one: (order[one.verdict], -one.score))]
+    rows = [_row(one) for one in families]
     head = ("family", "label", "score", "", "verdict", "permuted", "examples", "looks at")
     return section(key, title, table(head, rows, "Score of each family on sources that were not learnt from"))
 

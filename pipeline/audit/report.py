@@ -111,6 +111,12 @@ class AuditReport(_Record):
     seconds: float
 
     @property
+    def worst_first(self) -> list[FamilyReport]:
+        """The families: what fails, then inconclusive, passing, semantic; by falling score within each."""
+        order = {"fail": 0, "inconclusive": 1, "pass": 2, "semantic": 3}
+        return sorted(self.families, key=lambda one: (order[one.verdict], -one.score))
+
+    @property
     def failed(self) -> tuple[str, ...]:
         """Names of what failed."""
         names = [one.family for one in self.families if one.verdict == "fail"]

@@ -1,4 +1,4 @@
-"""What stands below the examples: what was left out and why, columns, settings, how to load."""
+"""What stands below the examples: what was left out and why, leakage, limits, columns, settings, how to load."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import pyarrow.compute as pc
 
+from .. import facts as said
+from ..facts import Facts
 from ..manifest import Manifest, Tables
 from ..storage import Store
 from . import charts
@@ -76,6 +78,47 @@ def _rejects(tables: Tables) -> Html:
     return charts.table(("reason", "source", "stage", "verdict", "message"), rows, shown)
 
 
+def leakage(facts: Facts) -> Html:
+    """Return what the version's audit found, what fails first."""
+    if facts.audit is None:
+        return section(
+            "leakage", "Leakage", tag("p", f"Whether cheap cues tell the label is not known: {facts.audit_note}.")
+        )
+    audit = facts.audit
+    children = [
+        tag("p", "Can cheap cues tell the label? ", tag("b", said.audit_text(audit))),
+        tag("p", "Does the label mean anything here? ", tag("b", audit.meaning.verdict), f": {audit.meaning.message}"),
+    ]
+    rows = [
+        (
+            name(one.family),
+            name(one.target),
+            f"{one.score:.3f} [{one.low:.3f}, {one.high:.3f}]",
+            one.verdict,
+            one.about,
+        )
+        for one in audit.worst_first
+    ]
+    if rows:
+        children.append(
+            charts.table(("family", "label", "score", "verdict", "looks at"), rows, "Families of cheap cues")
+        )
+    solved = [
+        (name(one.predictor), f"{one.solved:.1%} [{one.solved_low:.1%}, {one.solved_high:.1%}]", one.verdict)
+        for one in audit.trivial
+    ]
+    if solved:
+        children.append(
+            charts.table(("predictor", "examples solved", "verdict"), solved, "What nothing learnt solves")
+        )
+    return section("leakage", "Leakage", *children)
+
+
+def limits(manifest: Manifest) -> Html:
+    """Return what one must not conclude from the version."""
+    return section("limits", "Limits", tag("ul", *(tag("li", sentence) for sentence in said.limits(manifest))))
+
+
 def columns(manifest: Manifest) -> Html:
     """Return the columns of the rows with type, role, unit and meaning."""
     rows = [
@@ -96,16 +139,17 @@ def _type_text(kind: str, dtype: str, shape: Sequence[int | None]) -> str:
     return (dtype if kind == "value" else kind) + lengths
 
 
-def settings(manifest: Manifest) -> Html:
-    """Return what decided the content: settings, seed, versions, and the fingerprint."""
+def settings(manifest: Manifest, facts: Facts) -> Html:
+    """Return what decided the content: settings, seed, versions, fingerprint; and the licence, which did not."""
     recipe = manifest.recipe
     known: list[tuple[object, object]] = [
         ("fingerprint", name(manifest.fingerprint)),
         ("recipe", name(manifest.recipe_hash)),
         ("input", name(manifest.input_uri)),
+        ("licence", name(facts.licence) if facts.licence else "not given"),
         ("task version", recipe.task.version),
         ("seed", recipe.seed),
-        ("groups", recipe.group_by or "every source by itself"),
+        ("groups", said.groups_text(recipe)),
         ("share of val", recipe.val_fraction),
         ("made with", ", ".join(f"{key} {version}" for key, version in sorted(manifest.codec_versions.items()))),
         *((f"asset {key}", name(sha256)) for key, sha256 in sorted(manifest.assets.items())),

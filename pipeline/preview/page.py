@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import CorruptData
+from ..facts import Facts, kept_card, licence_in
 from ..features import Features
 from ..manifest import Manifest, load_tables
 from ..rng import sha256_hex
@@ -51,6 +52,7 @@ def render(store: Store, manifest: Manifest, *, num_examples: int) -> Page:
     sample = read_sample(store, manifest, tables)
     picks = choose(features, sample, num_examples)
     cells = Cells(features, _tokenizer(store, manifest))
+    facts = Facts.of(store, manifest.version, licence_in(kept_card(store)))
     cards: list[Html] = []
     num_bytes = 0
     for pick in picks:
@@ -65,8 +67,10 @@ def render(store: Store, manifest: Manifest, *, num_examples: int) -> Page:
         _labels(features, manifest, sample),
         _sizes(features, sample),
         about.left_out(manifest, tables),
+        about.leakage(facts),
+        about.limits(manifest),
         about.columns(manifest),
-        about.settings(manifest),
+        about.settings(manifest, facts),
         about.loading(store),
     )
     num_odd = sum(bool(pick.reasons) for pick in picks[: len(cards)])
@@ -86,6 +90,7 @@ def _head(store: Store, manifest: Manifest) -> Html:
         (bytes_text(counts.num_bytes), f"in {_shards(counts.num_shards)}"),
     ]
     links = [("examples", "Examples"), ("labels", "Labels"), ("sizes", "Sizes"), ("left-out", "Left out")]
+    links += [("leakage", "Leakage"), ("limits", "Limits")]
     links += [("columns", "Columns"), ("settings", "Settings"), ("load", "How to load")]
     return join(
         tag("h1", manifest.task),

@@ -28,12 +28,17 @@ def rotations(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return planted.build("image_rotation", planted.photographs(folder / "in", 40), folder / "out", side_px=48)
 
 
+def card_of(store: Store) -> str:
+    return store.get("README.md").decode()
+
+
 def test_a_sound_dataset_does_not_fail_and_keeps_its_verdicts(rotations: Store) -> None:
     found = Audit(rotations.uri, meaning=False)()
     assert found.verdict != "fail"
     assert failure(found) is None
     assert {"container", "grid_phase", "layout", "position"} <= {one.family for one in found.families}
     assert load_verdicts(rotations, 1) == found
+    assert f"Can cheap cues tell the label? {found.verdict.capitalize()} (160 of 160" in card_of(rotations)
     assert (found.num_examples, found.num_groups, found.num_dataset_examples) == (160, 40, 160)
 
 

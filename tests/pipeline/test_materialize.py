@@ -407,6 +407,24 @@ def test_the_card_lists_the_newest_version(inputs: Store, out: Target, tools: To
     assert all(name in card for name in shards_of(done.manifest, out))
 
 
+def test_a_run_with_nothing_new_repairs_the_card(inputs: Store, out: Target, tools: Tools) -> None:
+    make(out, inputs, tools)
+    card = out.store.get("README.md")
+    out.store.put("README.md", b"of an earlier version")
+    make(out, inputs, tools)
+    assert out.store.get("README.md") == card
+
+
+def test_a_licence_changes_the_card_alone(inputs: Store, out: Target, tools: Tools) -> None:
+    first = make(out, inputs, tools).manifest
+    again = make(out, inputs, tools, run=RunSettings(licence="cc-by-4.0"))
+    assert (again.manifest, again.tally.published) == (first, [])
+    assert b"license: cc-by-4.0\n" in out.store.get("README.md")
+    inputs.put("new.jpg", jpeg(99))
+    assert make(out, inputs, tools).manifest.version == 2
+    assert b"license: cc-by-4.0\n" in out.store.get("README.md")
+
+
 def test_nothing_stands_there_yet(out: Target) -> None:
     base = load_base(out)
     assert (base.manifest, base.version, base.tables.parts.num_rows) == (None, 0, 0)

@@ -46,5 +46,15 @@ def test_a_trivial_task_is_named() -> None:
     assert report(trivial=(solved,)).failed == ("trivial mean",)
 
 
+def test_the_worst_comes_first_and_what_is_legitimate_last() -> None:
+    found = [
+        family("a", "semantic", 0.9),
+        family("b", "pass", 0.1),
+        family("c", "fail", 0.3),
+        family("d", "fail", 0.4),
+    ]
+    assert [one.family for one in report(families=tuple(found)).worst_first] == ["d", "c", "b", "a"]
+
+
 def test_records_do_not_change() -> None:
     assert all(kind.model_config["frozen"] for kind in (AuditReport, FamilyReport, MeaningReport, TrivialReport))
