@@ -74,7 +74,7 @@ Of {counts.num_sources:,} sources {counts.num_used:,} are used, {counts.num_filt
 - licence: {_code(facts.licence) if facts.licence else "not given"}
 - fingerprint: `{manifest.fingerprint}`
 - seed: {manifest.recipe.seed}
-- groups, which never straddle the splits: {_code(groups_text(manifest.recipe))}
+- groups, which never straddle the splits: {groups_text(manifest.recipe, _code)}
 
 ## Leakage
 
@@ -124,7 +124,9 @@ def _leakage(facts: Facts) -> str:
 def _families(audit: AuditReport) -> list[str]:
     if not audit.families:
         return []
-    return ["\n".join(["| family | label | score | verdict |", "|---|---|---|---|", *map(_row, audit.worst_first)])]
+    table = "\n".join(["| family | label | score | verdict |", "|---|---|---|---|", *map(_row, audit.worst_first)])
+    note = "A score, here with its 95 % interval, is 0 at chance and 1 where a family of cues always tells the label."
+    return [table, f"{note} Semantic cues are legitimate."]
 
 
 def _row(one: FamilyReport) -> str:

@@ -6,6 +6,7 @@ The dataset card and the preview say the same from here.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import yaml
@@ -74,12 +75,12 @@ def licence_in(card: bytes) -> str | None:
     return licence if isinstance(licence, str) else None
 
 
-def groups_text(recipe: Recipe) -> str:
-    """Return what decides which sources share a split."""
+def groups_text(recipe: Recipe, quote: Callable[[str], str] = str) -> str:
+    """Return what decides which sources share a split; `quote` marks the user's expression as one."""
     if recipe.group_csv_sha256:
         text = f"from a csv of source_key,group (sha256 {recipe.group_csv_sha256[:16]})"
     elif recipe.group_by:
-        text = f"by the expression {recipe.group_by}"
+        text = f"by the expression {quote(recipe.group_by)}"
     else:
         text = "every source by itself"
     if recipe.dedup == "group":

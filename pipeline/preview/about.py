@@ -82,7 +82,9 @@ def leakage(facts: Facts) -> Html:
     """Return what the version's audit found, what fails first."""
     if facts.audit is None:
         return section(
-            "leakage", "Leakage", tag("p", f"Whether cheap cues tell the label is not known: {facts.audit_note}.")
+            "leakage",
+            "Leakage",
+            tag("p", "Whether cheap cues tell the label is not known: ", _marked(facts.audit_note)),
         )
     audit = facts.audit
     children = [
@@ -116,7 +118,14 @@ def leakage(facts: Facts) -> Html:
 
 def limits(manifest: Manifest) -> Html:
     """Return what one must not conclude from the version."""
-    return section("limits", "Limits", tag("ul", *(tag("li", sentence) for sentence in said.limits(manifest))))
+    return section(
+        "limits", "Limits", tag("ul", *(tag("li", _marked(sentence)) for sentence in said.limits(manifest)))
+    )
+
+
+def _marked(text: str) -> Html:
+    """Return text with what stands between backquotes as code."""
+    return join(*(tag("code", part) if place % 2 else part for place, part in enumerate(text.split("`"))))
 
 
 def columns(manifest: Manifest) -> Html:

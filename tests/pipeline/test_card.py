@@ -85,6 +85,14 @@ def test_the_card_names_where_the_sources_are_and_not_where_it_stands_itself(mad
     assert of.store.uri not in card_of(made)
 
 
+def test_groups_are_told_with_their_near_duplicates(made: tuple[Target, Manifest]) -> None:
+    of, manifest = made
+    grouped = manifest.recipe.model_copy(update={"group_by": "a`b|c", "dedup": "group"})
+    card = dataset_card(manifest.model_copy(update={"recipe": grouped}), load_tables(of.store, manifest), Facts())
+    assert "splits: by the expression `` a`b|c ``, but near-duplicates share a group\n" in card
+    assert "splits: every source by itself\n" in card_of(made)
+
+
 def test_limits_are_stated(made: tuple[Target, Manifest]) -> None:
     assert "## Limits\n\n- 2 of 13 sources gave no example" in card_of(made)
     assert "- Near-duplicates were not looked for" in card_of(made)
