@@ -95,7 +95,7 @@ class RejectLimits(_Settings):
 
 
 class RunSettings(_Settings):
-    """How a run is carried out; none of it changes a byte of the dataset."""
+    """How a run is carried out; none of it changes a byte that a version names."""
 
     num_cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray; default all")
     address: str | None = Field(None, description="address of a Ray cluster; default a local Ray")
