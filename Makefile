@@ -12,9 +12,11 @@ OUTPUT ?= .demo/rotation
 TASK ?= image_rotation
 # Real media for `make test-real`: a folder of archives, see tests/README.md.
 UNLABELED_MEDIA ?=
+# KubeRay's resource definitions for `make test-deploy`: a folder with ray.io_rayclusters.yaml and its like.
+UNLABELED_DEPLOY_SCHEMAS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-chaos test-slow test-cpus test-real fuzz lint bench env dev-env train-env lock clean
+.PHONY: help demo test test-s3 test-chaos test-slow test-cpus test-deploy test-real fuzz lint bench env dev-env train-env lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,13 +28,16 @@ test: $(VENV)/.installed-dev lint  ## lint, type-check and the default tests, wi
 	$(BIN)/pytest --cov --cov-report=term:skip-covered -p no:cacheprovider
 
 test-s3: $(VENV)/.installed-dev  ## the same promises against a real S3 server (SeaweedFS)
-	$(BIN)/pytest -m "s3 and not slow"
+	$(BIN)/pytest -m "s3 and not slow and not chaos"
 
-test-chaos: $(VENV)/.installed-dev  ## faults injected for real; minutes long
+test-chaos: $(VENV)/.installed-dev  ## faults injected for real, at an S3 server too; minutes long
 	$(BIN)/pytest -m chaos
 
 test-slow: $(VENV)/.installed-dev  ## what takes more than half a minute
 	$(BIN)/pytest -m "slow and not real_media"
+
+test-deploy: $(VENV)/.installed-dev  ## deploy/ against KubeRay's definitions in UNLABELED_DEPLOY_SCHEMAS, and with Prometheus
+	UNLABELED_DEPLOY_SCHEMAS="$(UNLABELED_DEPLOY_SCHEMAS)" $(BIN)/pytest -m "crds or slow" tests/deploy
 
 test-cpus: $(VENV)/.installed-dev  ## every task on 1, 2 and 4 CPUs: the same bytes
 	$(BIN)/pytest -m slow tests/test_every_task.py
