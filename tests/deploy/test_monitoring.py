@@ -1,0 +1,137 @@
+"""deploy/monitoring, run: a head with a token, a job that meets a storm of rejects, Prometheus that scrapes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from unlabeled.jobs.client import Client
+from unlabeled.jobs.config import load_settings
+from unlabeled.jobs.materialize import Materialize
+
+from tests.ray_head import RayHead, forget_token, free_ports, start_head
+from tests.runs import jpeg
+
+from .rendered import DEPLOY
+
+MONITORING = DEPLOY / "monitoring"
+#: What a test can wait for, in the place of what an operator wants.
+SHORTER = (("[10m]", "[20s]"), ("[5m]", "[20s]"), ("for: 2m", "for: 1s"))
+NUM_SOUND, NUM_BROKEN = 900, 300
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("prometheus"), reason="Prometheus is not installed"),
+]
+
+
+def _shortened(text: str) -> str:
+    for long, short in SHORTER:
+        text = text.replace(long, short)
+    return text
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    made = start_head(env={"RAY_metrics_report_interval_ms": "1000"})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.env.items():
+            patch.setenv(name, value)
+        forget_token()
+        yield made
+    forget_token()
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def prometheus(head: RayHead, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prometheus with the shipped rules and scrape configuration, but for addresses and intervals."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (discovery,) = config["scrape_configs"][0]["http_sd_configs"]
+    discovery.update(url=f"{head.address}/api/prometheus/sd", refresh_interval="2s")
+    discovery["authorization"]["credentials_file"] = str(head.token_file)
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    (folder / "rules.yml").write_text(_shortened((MONITORING / "rules.yml").read_text()))
+    (port,) = free_ports(1)
+    process = subprocess.Popen(
+        [
+            *("prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"),
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait(timeout=30)
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310 - http, on this machine
+        return json.load(reply)
+
+
+def _query(prometheus: str, expression: str) -> list[Any]:
+    found = _get(f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': _shortened(expression)})}")
+    results: list[Any] = found["data"]["result"]
+    return results
+
+
+def _expressions() -> set[str]:
+    boards = [json.loads(path.read_text()) for path in sorted(MONITORING.glob("grafana-materialize.json"))]
+    return {target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]}
+
+
+def test_every_panel_has_data_and_the_alert_fires(head: RayHead, prometheus: str, tmp_path: Path) -> None:
+    photographs = tmp_path / "in"
+    photographs.mkdir()
+    for number in range(NUM_SOUND):
+        (photographs / f"{number:04d}.jpg").write_bytes(jpeg(number % 50, 320, 240))
+    for number in range(NUM_BROKEN):
+        (photographs / f"{number:04d}-broken.jpg").write_bytes(jpeg(number % 50)[:300])
+    settings, of_task = load_settings(
+        None,
+        ["shard.spread_num_shards=60", "shard.spread_min_num_bytes=4096"],
+        {"run.rejects.max_reject_fraction": 1.0},
+        ["image_rotation"],
+    )
+    spec = Materialize(["image_rotation"], str(photographs), str(tmp_path / "rotation"), settings, of_task)
+    client = Client(head.address)
+    job = client.submit(spec, python=sys.executable)
+    missing, alerts = _expressions(), set[str]()
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and (missing or "UnlabeledRejectStorm" not in alerts):
+        time.sleep(1)
+        missing = {expression for expression in missing if not _query(prometheus, expression)}
+        firing = _get(f"{prometheus}/api/v1/alerts")["data"]["alerts"]
+        alerts |= {alert["labels"]["alertname"] for alert in firing if alert["state"] == "firing"}
+    assert not missing
+    assert "UnlabeledRejectStorm" in alerts
+    assert client.wait(job.submission_id).status == "SUCCEEDED"
+
+
+def test_every_metric_that_is_asked_for_is_made() -> None:
+    """A renamed metric would leave a panel empty and an alert silent."""
+    made = (DEPLOY.parent / "jobs/ray_metrics.py").read_text()
+    rules = yaml.safe_load((MONITORING / "rules.yml").read_text())["groups"][0]["rules"]
+    asked = " ".join([*_expressions(), *(rule["expr"] for rule in rules)])
+    names = {word.removesuffix("_total") for word in _names(asked)}
+    assert names
+    assert not {name for name in names if f'"{name}"' not in made}
+
+
+def _names(expressions: str) -> set[str]:
+    return set(re.findall(r"ray_(unlabeled_\w+)", expressions))
