@@ -108,7 +108,7 @@ def _kill_workers(driver: subprocess.Popen[bytes], store: object) -> None:
     """SIGKILL up to three Ray workers of the driver while they work on shards."""
     _num_killed[driver.pid] = 0
     while driver.poll() is None and _num_killed[driver.pid] < 3:
-        time.sleep(0.3)
+        time.sleep(0.02)  # the whole work is a few seconds: whoever looks seldom finds nobody at it
         for worker in _busy_workers(driver.pid)[:1]:
             worker.kill()
             _num_killed[driver.pid] += 1
