@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -124,7 +123,7 @@ def test_every_panel_has_data_and_the_alert_fires(head: RayHead, prometheus: str
     )
     spec = Materialize(["image_rotation"], str(photographs), str(tmp_path / "rotation"), settings, of_task)
     client = Client(head.address)
-    job = client.submit(spec, python=sys.executable)
+    job = client.submit(spec, ship_wheel=True)
     missing, alerts = _expressions(), set[str]()
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and (missing or "UnlabeledRejectStorm" not in alerts):
