@@ -105,14 +105,16 @@ _num_killed: dict[int, int] = {}
 
 
 def _kill_workers(driver: subprocess.Popen[bytes], store: object) -> None:
-    """SIGKILL up to three Ray workers of the driver while they work on shards."""
+    """SIGKILL the Ray workers of the driver that are first seen at work, each once.
+
+    Not one after another: what three workers in a row die of is taken for a poisonous source and set aside.
+    """
     _num_killed[driver.pid] = 0
-    while driver.poll() is None and _num_killed[driver.pid] < 3:
+    while driver.poll() is None and not _num_killed[driver.pid]:
         time.sleep(0.02)  # the whole work is a few seconds: whoever looks seldom finds nobody at it
-        for worker in _busy_workers(driver.pid)[:1]:
+        for worker in _busy_workers(driver.pid):
             worker.kill()
             _num_killed[driver.pid] += 1
-            time.sleep(1.5)
 
 
 def _busy_workers(driver_pid: int) -> list[psutil.Process]:

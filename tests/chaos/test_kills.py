@@ -13,7 +13,7 @@ from unlabeled.pipeline.manifest import versions
 
 from tests.conftest import Bucket
 from tests.fault_proxy import FaultProxy, Rule, fault_proxy
-from tests.runs import Place, cli, command, files_of, manifest_of, materialize_arguments, put_photographs, rows_of
+from tests.runs import Place, cli, command, files_of, materialize_arguments, put_photographs
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
 
@@ -91,41 +91,6 @@ def _kill_once_injected(
         stop.wait(0.005)
     proxy.rules.append(after)
     driver.kill()
-
-
-def test_a_zombie_whose_create_arrives_late_loses(calm: Place) -> None:
-    """A driver hangs while publishing; another run publishes; then the first one's request gets through."""
-    late = Rule("hold", method="PUT", path="out/_manifests/")
-    with fault_proxy(calm.options.endpoint_url, late) as proxy:
-        zombie = _start(calm, proxy)
-        assert late.arrived.wait(120)
-        winner = cli(*materialize_arguments(calm, "in", "out", "--num-cpus", "2"))
-        assert winner.returncode == 0, winner.stderr
-        token = manifest_of(calm.store("out")).writer_token
-        late.released.set()
-        # The broken connection makes the client send its create again: now it meets the winner's version.
-        assert zombie.wait(timeout=120) == 4
-    assert versions(calm.store("out")) == [1]
-    assert manifest_of(calm.store("out")).writer_token == token
-
-
-def test_a_writer_on_an_old_base_undoes_nothing(calm: Place) -> None:
-    """It planned on version 1 and comes to publish version 2 when another one has published it with more sources."""
-    first = cli(*materialize_arguments(calm, "in", "out", "--num-cpus", "2"))
-    assert first.returncode == 0, first.stderr
-    put_photographs(calm.store("in"), [500])
-    late = Rule("hold", method="PUT", path="out/_manifests/")
-    with fault_proxy(calm.options.endpoint_url, late) as proxy:
-        slow = _start(calm, proxy)
-        assert late.arrived.wait(120)
-        put_photographs(calm.store("in"), [501, 502])
-        fast = cli(*materialize_arguments(calm, "in", "out", "--num-cpus", "2"))
-        assert fast.returncode == 0, fast.stderr
-        newest = versions(calm.store("out"))[-1]
-        late.released.set()
-        assert slow.wait(timeout=120) == 4
-    assert versions(calm.store("out"))[-1] == newest
-    assert rows_of(calm.store("out")).num_rows == 4 * (NUM_PHOTOGRAPHS + 3)
 
 
 def test_a_storm_of_twenty_ticks_publishes_one_version(calm: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from unlabeled.pipeline.cpu_stages import StageClock
 from unlabeled.pipeline.decode.bytes_source import MemoryBytes
 from unlabeled.pipeline.decode.fence_calls import memory_bytes_for
 from unlabeled.pipeline.decode.fence_exchange import Exchange, Lost
@@ -34,7 +35,11 @@ def child() -> Iterator[ChildProcess]:
 
 def exchange(child: ChildProcess, *, max_compute_seconds: float = 60, max_output_bytes: int = 1 << 20) -> Exchange:
     return Exchange(
-        child, MemoryBytes(b"data"), max_compute_seconds=max_compute_seconds, max_output_bytes=max_output_bytes
+        child,
+        MemoryBytes(b"data"),
+        max_compute_seconds=max_compute_seconds,
+        max_output_bytes=max_output_bytes,
+        clock=StageClock(),
     )
 
 
