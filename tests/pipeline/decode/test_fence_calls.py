@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -238,10 +239,11 @@ def test_cpu_time_and_peak_memory_outlive_the_child(fence: FenceCalls) -> None:
 def test_no_descriptor_and_no_process_is_left_behind() -> None:
     with FenceCalls(decoders=DECODERS) as fence:
         works(fence)
+        gc.collect()  # what earlier tests dropped must not be closed while this one counts
         before = _descriptors()
         rejected(fence, "leave")
         works(fence)
-        assert _descriptors() == before
+        assert _descriptors() <= before
         pid = fence.pid
     assert not Path(f"/proc/{pid}").exists()
     fence.close()
