@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -18,15 +19,16 @@ from unlabeled.pipeline.errors import Reject
 
 from tests.media_files import INDEXED_KINDS, VIDEO_KINDS, default_video, numbered_frame, real_media, video_file
 
-#: (time in microseconds, kind of picture, luma of the picture)
+#: (time in microseconds, kind of picture, sha256 of its luma: all frames of a real video would fill the memory)
 Shown = tuple[int, int, bytes]
 
 
 def luma(frame: VideoFrame) -> bytes:
-    """Return the first plane without the padding of its lines, which holds what was in memory before."""
+    """Return the sha256 of the first plane without the padding of its lines, which holds what was in memory before."""
     plane = frame.planes[0]
     num_bytes = plane.width * (2 if frame.format.components[0].bits > 8 else 1)
-    return np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :num_bytes].tobytes()
+    lines = np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :num_bytes]
+    return hashlib.sha256(lines.tobytes()).digest()
 
 
 def timeline_of(data: bytes, *, is_lenient: bool = False) -> FrameTimeline:
