@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,10 +67,20 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     if threading.current_thread() is threading.main_thread():
         # ray.init has put a handler of its own in the place of ours: it ends the process with another exit code.
         signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield num_slots()
-    finally:
-        ray.shutdown()
+    with _stdout_kept_clean():
+        try:
+            yield num_slots()
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Let what Ray prints on stdout (that a worker has died) go to stderr: stdout may be for one JSON object."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is sys.__stdout__:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
 
 
 def set_environment() -> None:

@@ -114,6 +114,7 @@ class RejectReason(StrEnum):
     DECODER_CRASH = "decoder_crash"
     DECODER_HANG = "decoder_hang"
     DECODER_MEMORY = "decoder_memory"
+    WORKER_DEATH = "worker_death"
     UNKNOWN = "unknown"
 
 
@@ -134,6 +135,7 @@ TRANSIENT_REASONS = frozenset(
         RejectReason.DECODER_CRASH,
         RejectReason.DECODER_HANG,
         RejectReason.DECODER_MEMORY,
+        RejectReason.WORKER_DEATH,
     }
 )
 

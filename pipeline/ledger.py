@@ -191,28 +191,3 @@ def begin_attempt(store: Store, shard_id: str) -> int:
             attempt += 1
         else:
             return attempt
-
-
-def note_progress(store: Store, shard_id: str, attempt: int, part: PartName | None) -> None:
-    """Record which part an attempt is about to work on (None for none), so that the next one knows what killed it."""
-    store.put(f"{_ATTEMPTS}{shard_id}/{attempt}.at", canonical_json(part) if part else b"")
-
-
-def fatal_parts(store: Store, shard_id: str, attempt: int) -> set[PartName]:
-    """Return the parts on which at least two earlier attempts ended: they kill the worker itself.
-
-    An attempt that ended in any other way has noted nothing last.
-    """
-    last = []
-    for earlier in range(1, attempt):
-        try:
-            last.append(store.get(f"{_ATTEMPTS}{shard_id}/{earlier}.at"))
-        except NotFound:
-            continue
-    fatal = {note for note in last if note and last.count(note) >= 2}
-    return {(key, start) for key, start in map(_part_of_note, fatal)}
-
-
-def _part_of_note(note: bytes) -> PartName:
-    key, start = json.loads(note.decode("utf-8", "surrogatepass"))
-    return key, start

@@ -16,9 +16,10 @@ from .fingerprint_store import FINGERPRINTS_SCHEMA
 from .fingerprinting import kind_of, take_fingerprints
 from .manifest import parquet_bytes
 from .plan import in_plan_order, weight_of
-from .ray_materialize import error_text, fence_of, remote_error, run_on_workers, send_along
+from .ray_materialize import error_text, remote_error, run_on_workers, send_along
 from .shard import Target
 from .storage import Store
+from .worker_fence import fence_of
 
 #: Sources of one task, at most: what a killed run has to take again of each task.
 _MAX_TASK_SOURCES = 4096

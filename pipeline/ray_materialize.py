@@ -26,12 +26,12 @@ from .errors import ConfigError, UnlabeledError
 from .lease import until_stopped
 from .ledger import Receipt
 from .plan_store import Chunk
+from .ray_trial import trial_on_ray
 from .shard import Target
 from .storage import Store
 from .work import Job, Tools, WorkUnit, make_shards
+from .worker_fence import fence_of
 
-#: One process serves many tasks; its decoder is started once for each set of limits.
-_FENCES: dict[str, Fence] = {}
 #: Finished shards that may still be on their way to the store, each a file on local disk.
 _MAX_CLOSING = 2
 #: Groups of shards that a worker has at once: one at work, one waiting.
@@ -114,7 +114,7 @@ def run_units(
     groups = group_units(units, num_slots, max(1, total // 512))
     rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
     name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
-    for table in run_on_workers(_Worker, (targets, inputs), rows, name, run, num_slots):
+    for table in run_on_workers(_Worker, (targets, inputs, run.hang_seconds), rows, name, run, num_slots):
         for row in table.to_pylist():
             if row["error"]:
                 raise remote_error(row["error"])
@@ -123,7 +123,7 @@ def run_units(
 
 def run_on_workers(
     worker: type,
-    given: tuple[Sequence[Target], Store],
+    given: tuple[Any, ...],
     rows: Sequence[dict[str, Any]],
     name: str,
     run: RunSettings,
@@ -133,7 +133,7 @@ def run_on_workers(
 
     Args:
         worker: class of the workers: made with `given` in each process, called with a table of one row.
-        given: the datasets, for whose decoding a worker has memory, and the sources' store.
+        given: what each is made with; first the datasets, for whose decoding a worker has memory.
         rows: what to do.
         name: stands on the dashboard.
         run: where it runs.
@@ -143,7 +143,7 @@ def run_on_workers(
         ConfigError: no machine has the memory.
         ray.exceptions.RayError: what a worker raised.
     """
-    targets, inputs = given
+    targets: Sequence[Target] = given[0]
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -158,7 +158,7 @@ def run_on_workers(
         warnings.simplefilter("ignore", RayDeprecationWarning)
         dataset = dataset.map_batches(
             type(name, (worker,), {}),  # the name stands on the dashboard and in the labels of Ray's metrics
-            fn_constructor_args=(targets, inputs),
+            fn_constructor_args=given,
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -212,16 +212,18 @@ def _pool(run: RunSettings, num_workers: int) -> ray.data.ActorPoolStrategy:
 class _Worker:
     """Lives in one process for the whole run; called with groups of units, yields RESULT_SCHEMA."""
 
-    def __init__(self, targets: Sequence[Target], inputs: Store) -> None:
+    def __init__(self, targets: Sequence[Target], inputs: Store, hang_seconds: float) -> None:
         self._targets = targets
         self._inputs = inputs
+        self._hang_seconds = hang_seconds
+        self._trial = trial_on_ray(inputs, hang_seconds)
         fence_of(targets[0]).start()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         first = self._targets[0]
         fence = fence_of(first)
         with tempfile.TemporaryDirectory(prefix="unlabeled-") as folder, ThreadPoolExecutor(1) as closing:
-            tools = Tools(fence, Path(folder), closing)
+            tools = Tools(fence, Path(folder), closing, self._hang_seconds, self._trial)
             waiting: deque[tuple[Sequence[Job], Future[Receipt]]] = deque()
             try:
                 for text in batch["jobs"].to_pylist():
@@ -234,18 +236,6 @@ class _Worker:
                 yield _results(waiting, fence)
             except UnlabeledError as error:
                 yield pa.Table.from_pylist([_error_row(error)], RESULT_SCHEMA)
-
-
-def fence_of(target: Target) -> Fence:
-    """Return this process's fence for the target's limits, started if need be."""
-    recipe = target.recipe
-    key = json.dumps([recipe.model_dump(mode="json", include={"limits", "decode", "decoders"})])
-    if key not in _FENCES:
-        for old in _FENCES.values():
-            old.close()
-        _FENCES.clear()
-        _FENCES[key] = target.fence()
-    return _FENCES[key]
 
 
 def _warm(target: Target) -> bool:

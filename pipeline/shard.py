@@ -133,6 +133,16 @@ class ShardMaker:
         self._waiting: deque[_Waiting] = deque()
 
     @property
+    def target(self) -> Target:
+        """The dataset that it is made for."""
+        return self._target
+
+    @property
+    def shard(self) -> Mapping[str, Any]:
+        """The shard's plan row."""
+        return self._shard
+
+    @property
     def task(self) -> PretextTask[Any]:
         """The pretext task whose examples this shard holds."""
         return self._task

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,10 +15,11 @@ import pyarrow.compute as pc
 from .cpu_stages import as_stats
 from .decode.fence import Fence
 from .decode.fence_media import FencedVideo
-from .errors import Filtered, Reject, RejectReason, Stage, StoreError
+from .errors import Filtered, Reject, RejectReason, Stage
+from .hang_watch import HangWatch
 from .inventory import OpenSource, SourceReader
 from .items import Clip, ClipRequest, Video, Waveform
-from .ledger import PartName, Receipt, begin_attempt, fatal_parts, note_progress, read_receipt
+from .ledger import PartName, Receipt, begin_attempt, read_receipt
 from .parts import part_names
 from .plan import in_plan_order
 from .plan_store import Chunk, read_parts
@@ -29,8 +29,12 @@ from .shard import ShardMaker, SourceRows, Target
 from .storage import Store
 from .task import Modality, PretextTask
 
-#: From this attempt on, the source at hand is noted in the store before it is touched, one small put a source.
-_CAREFUL_FROM_ATTEMPT = 2
+#: From this attempt on, sources are tried in other processes first, which takes twice the time. Before, a worker's
+#: death tells nothing of the source at hand: machines are taken away, and memory is filled by others.
+_CAREFUL_FROM_ATTEMPT = 3
+#: Makes one part (its plan row) of one shard (its plan row) in a process of its own, to no other end; returns what
+#: that died of, or "" where it lives.
+Trial: TypeAlias = Callable[[Target, Mapping[str, Any], Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,15 @@ class WorkUnit:
 class Tools:
     """What a worker works with: its decoder behind a fence, disk for growing files, a thread that closes them.
 
-    A finished file is hashed, synced and put by `closing` while the next shard is being made.
+    A finished file is hashed, synced and put by `closing` while the next shard is being made. `hang_seconds`: see
+    HangWatch. `trial`: without one, no source is ever found to be what workers die of.
     """
 
     fence: Fence
     spool: Path
     closing: Executor
+    hang_seconds: float | None = None
+    trial: Trial | None = None
 
 
 def make_shards(
@@ -99,7 +106,7 @@ def _make(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: 
     parts = [read_parts(targets[job.target].store, job.chunk, job.shard_index) for job in jobs]
     closing = 0
     try:
-        _feed(makers, parts, _begin_attempts(targets, jobs), inputs, fence)
+        _feed(makers, parts, _begin_attempts(targets, jobs), inputs, tools)
         spent = clock.lap()
         # What other threads have done is reading ahead, apart from files being closed.
         in_process = time.process_time() - before[0] - (clock.elsewhere_seconds - before[2])
@@ -114,49 +121,41 @@ def _make(targets: Sequence[Target], jobs: Sequence[Job], inputs: Store, tools: 
             maker.abort()
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """One try at one shard: where and as which its number was taken."""
-
-    store: Store
-    shard_id: str
-    number: int
-
-    def note(self, part: PartName | None) -> None:
-        note_progress(self.store, self.shard_id, self.number, part)
+def _begin_attempts(targets: Sequence[Target], jobs: Sequence[Job]) -> int:
+    """Record that work on every shard begins; return the highest attempt number."""
+    return max(begin_attempt(targets[job.target].store, job.shard["shard_id"]) for job in jobs)
 
 
-def _begin_attempts(targets: Sequence[Target], jobs: Sequence[Job]) -> list[_Attempt]:
-    places = [(targets[job.target].store, job.shard["shard_id"]) for job in jobs]
-    return [_Attempt(store, shard_id, begin_attempt(store, shard_id)) for store, shard_id in places]
-
-
-def _feed(
-    makers: Sequence[ShardMaker], parts: Sequence[pa.Table], attempts: Sequence[_Attempt], inputs: Store, fence: Fence
-) -> None:
-    """Give every part to the shards that want it; from the second attempt on, note which one is at hand."""
-    noting = attempts if max(attempt.number for attempt in attempts) >= _CAREFUL_FROM_ATTEMPT else []
-    fatal = {part for each in noting for part in fatal_parts(each.store, each.shard_id, each.number)}
-    try:
+def _feed(makers: Sequence[ShardMaker], parts: Sequence[pa.Table], attempt: int, inputs: Store, tools: Tools) -> None:
+    """Give every part to the shards that want it; in a careful attempt only after it was tried elsewhere."""
+    trial = tools.trial if attempt >= _CAREFUL_FROM_ATTEMPT else None
+    clock = tools.fence.clock
+    with HangWatch(tools.hang_seconds) as watch:
         for rows in _passes(parts):
             wanted = _wanted(makers, rows)
             with SourceReader(inputs, _union(rows)) as reader:
-                for source in fence.clock.each("read", reader):
-                    part = (source.source_key, source.start)
-                    for attempt in noting:
-                        attempt.note(part)
-                    if part in fatal:
-                        _reject(wanted[part], _FATAL, "", 0)
-                    else:
-                        decode_into(source, wanted[part], fence)
-    finally:
-        # Only a death leaves its note: no source is to blame for an error that is reported, nor for what comes later.
-        with contextlib.suppress(StoreError):
-            for attempt in noting:
-                attempt.note(None)
+                for source in clock.each("read", reader):
+                    wanting: Wanted = wanted[source.source_key, source.start]
+                    if trial is not None:
+                        watch.pause()
+                        wanting = _survived(wanting, trial)
+                    watch.begin(source.num_bytes)
+                    if wanting:
+                        decode_into(source, wanting, tools.fence)
 
 
-_FATAL = Reject(RejectReason.DECODER_CRASH, "two attempts ended with the worker's death on this source")
+def _survived(wanted: Wanted, trial: Trial) -> Wanted:
+    """Return those for whom a source may be worked on; for the others, whose task dies of it, it is a reject."""
+    survived = []
+    for maker, part in wanted:
+        cause = trial(maker.target, maker.shard, part)
+        if cause:
+            message = f"tried alone, it ended two processes of two; the last by {cause}"
+            maker.reject(part, Reject(RejectReason.WORKER_DEATH, message, stage=Stage.EXAMPLES))
+        else:
+            survived.append((maker, part))
+    return survived
+
 
 #: Who wants a source: the shards being made, each with its own plan row of the source.
 Wanted = Sequence[tuple[ShardMaker, Mapping[str, Any]]]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from unlabeled.pipeline.manifest import versions
-from unlabeled.pipeline.storage import StoreOptions
+from unlabeled.pipeline.storage import Store, StoreOptions
 
 from tests.conftest import Bucket
 from tests.runs import (
@@ -29,6 +28,7 @@ from tests.runs import (
 )
 
 NUM_PHOTOGRAPHS = 240
+NUM_ROUNDS = 5
 #: How Ray names the process of a worker; ".submit" follows while it works.
 _WORKER = "ray::MapWorker("
 
@@ -80,14 +80,14 @@ def test_a_killed_driver_resumes_and_does_only_what_was_missing(place: Place) ->
     assert rows_of(store).num_rows == 4 * (NUM_PHOTOGRAPHS + 2)
 
 
-def test_killed_workers_lose_and_double_nothing(place: Place) -> None:
+def test_workers_killed_again_and_again_lose_and_double_nothing(place: Place) -> None:
+    """Each time that work on a shard begins: one shard's worker dies three times and more. No source is to blame."""
     driver = _start(place, "out")
-    killer = threading.Thread(target=_kill_workers, args=(driver, place.store("out")), daemon=True)
-    killer.start()
+    num_killed = _kill_workers(driver, place.store("out"))
     assert driver.wait(timeout=240) == 0
-    killer.join(timeout=10)
+    assert num_killed >= NUM_ROUNDS
+    assert manifest_of(place.store("out")).counts.num_rejected == 0
     assert files_of(place.store("out")) == files_of(place.store("calm"))
-    assert _num_killed[driver.pid] > 0
 
 
 def test_a_run_told_to_stop_exits_75_and_resumes(place: Place) -> None:
@@ -101,20 +101,20 @@ def test_a_run_told_to_stop_exits_75_and_resumes(place: Place) -> None:
     assert files_of(place.store("out")) == files_of(place.store("calm"))
 
 
-_num_killed: dict[int, int] = {}
-
-
-def _kill_workers(driver: subprocess.Popen[bytes], store: object) -> None:
-    """SIGKILL the Ray workers of the driver that are first seen at work, each once.
-
-    Not one after another: what three workers in a row die of is taken for a poisonous source and set aside.
-    """
-    _num_killed[driver.pid] = 0
-    while driver.poll() is None and not _num_killed[driver.pid]:
-        time.sleep(0.02)  # the whole work is a few seconds: whoever looks seldom finds nobody at it
-        for worker in _busy_workers(driver.pid):
+def _kill_workers(driver: subprocess.Popen[bytes], store: Store) -> int:
+    """SIGKILL the workers of the driver as they begin on a shard, in NUM_ROUNDS rounds; return how many died."""
+    seen: set[str] = set()
+    num_killed = num_rounds = 0
+    while driver.poll() is None and num_rounds < NUM_ROUNDS:
+        time.sleep(0.01)  # the whole work is a few seconds: whoever looks seldom finds nobody at it
+        begun = {info.key for page in store.list("_attempts") for info in page}
+        workers = _busy_workers(driver.pid) if begun - seen else []
+        for worker in workers:
             worker.kill()
-            _num_killed[driver.pid] += 1
+        seen |= begun if workers else set()
+        num_killed += len(workers)
+        num_rounds += bool(workers)
+    return num_killed
 
 
 def _busy_workers(driver_pid: int) -> list[psutil.Process]:

@@ -37,7 +37,7 @@ def test_the_fate_of_one_source_never_ends_a_command(fate: type[Exception]) -> N
 
 @pytest.mark.parametrize("reason", list(RejectReason))
 def test_only_clocks_memory_crashes_and_the_store_are_worth_another_try(reason: RejectReason) -> None:
-    transient = {"missing", "changed", "decoder_crash", "decoder_hang", "decoder_memory"}
+    transient = {"missing", "changed", "decoder_crash", "decoder_hang", "decoder_memory", "worker_death"}
     assert Reject(reason, "").is_permanent == (reason not in transient)
 
 

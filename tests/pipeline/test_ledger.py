@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from unlabeled.pipeline.errors import CorruptData, NotFound
 from unlabeled.pipeline.ledger import (
     Outcome,
-    PartName,
     Receipt,
     RowGroup,
     begin_attempt,
     checked_json,
-    fatal_parts,
     listed_receipts,
-    note_progress,
     read_receipt,
     read_receipts,
     receipt_key,
@@ -163,34 +160,3 @@ def test_attempts_are_numbered_and_never_shared(local: Store) -> None:
         numbers = list(pool.map(lambda _: begin_attempt(local, "s"), range(8)))
     assert sorted(numbers) == list(range(1, 9))
     assert begin_attempt(local, "other") == 1
-
-
-@pytest.mark.parametrize(
-    ("notes", "fatal"),
-    [
-        ([], set()),
-        ([A], set()),
-        ([A, B], set()),
-        ([A, A], {A}),
-        ([A, "killed before its first part", A], {A}),
-        ([B, A, A, B], {B, A}),
-        ([("a", 0), ("a", 9)], set()),
-        # Attempts that ended otherwise.
-        ([None, None], set()),
-        ([A, None, A], {A}),
-    ],
-)
-def test_a_part_on_which_two_attempts_died_is_fatal(
-    local: Store, notes: list[PartName | str | None], fatal: set[PartName]
-) -> None:
-    for attempt, part in enumerate(notes, 1):
-        if not isinstance(part, str):
-            note_progress(local, "s", attempt, ("an earlier source", 0))
-            note_progress(local, "s", attempt, part)
-    assert fatal_parts(local, "s", len(notes) + 1) == fatal
-
-
-def test_an_attempts_own_note_does_not_count(local: Store) -> None:
-    note_progress(local, "s", 1, A)
-    note_progress(local, "s", 2, A)
-    assert fatal_parts(local, "s", 2) == set()

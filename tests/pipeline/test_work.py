@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.errors import ConfigError, StoreError
 from unlabeled.pipeline.inventory import Inventory, take_inventory
 from unlabeled.pipeline.items import Image
-from unlabeled.pipeline.ledger import Receipt, begin_attempt, listed_receipts, note_progress
+from unlabeled.pipeline.ledger import Receipt, begin_attempt, listed_receipts
 from unlabeled.pipeline.plan import PARTS_SCHEMA, Shards, pack, with_context, with_ids
 from unlabeled.pipeline.plan_store import Draft, Plan, save_plan
 from unlabeled.pipeline.planning import settle
@@ -189,13 +189,6 @@ def test_one_that_expects_other_content_does_not_spoil_it_for_others(
     assert fates(receipts[num_first:])["1/1.jpg"] == "used"
 
 
-def killed(of: Target, job: Job, *sources: str) -> None:
-    """Leave the traces of attempts that died on these sources."""
-    for source_key in sources:
-        number = begin_attempt(of.store, job.shard["shard_id"])
-        note_progress(of.store, job.shard["shard_id"], number, (source_key, 0))
-
-
 def one_job(of: Target, inputs: Store) -> Job:
     (job,) = jobs_of(plan_of(of, inputs))
     return job
@@ -205,29 +198,58 @@ def one_shard(folder: Path, task: PretextTask[Any] | None = None) -> Target:
     return target(folder, task, val_fraction=0, shard={})
 
 
-def test_a_source_that_killed_two_workers_is_rejected(tmp_path: Path, inputs: Store, tools: Tools) -> None:
+def died(of: Target, job: Job, num_times: int) -> None:
+    """Leave the traces of attempts whose worker died."""
+    for _ in range(num_times):
+        begin_attempt(of.store, job.shard["shard_id"])
+
+
+def trials(tools: Tools, deadly: str, tried: list[str]) -> Tools:
+    """Return tools whose trials find one source to be deadly, and note which were tried."""
+
+    def trial(of: Target, shard: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+        tried.append(part["source_key"])
+        return "WorkerCrashedError: signal 11" if part["source_key"] == deadly else ""
+
+    return replace(tools, trial=trial)
+
+
+@pytest.mark.parametrize(("num_deaths", "num_tried"), [(0, 0), (1, 0), (2, len(FILES)), (9, len(FILES))])
+def test_only_after_two_deaths_are_sources_tried_elsewhere(
+    tmp_path: Path, inputs: Store, tools: Tools, num_deaths: int, num_tried: int
+) -> None:
     of = one_shard(tmp_path / "out")
     job = one_job(of, inputs)
-    killed(of, job, "1/1.jpg", "1/1.jpg", "2/2.jpg")
-    (receipt,) = finished(make_shards([of], [job], inputs, tools))
-    assert {key for key, fate in fates([receipt]).items() if fate != "used"} == {"1/1.jpg"}
-    (verdict,) = [outcome for outcome in receipt.outcomes if outcome.status == "rejected"]
-    assert (verdict.reason, verdict.is_permanent) == ("decoder_crash", False)
+    died(of, job, num_deaths)
+    tried: list[str] = []
+    (receipt,) = finished(make_shards([of], [job], inputs, trials(tools, "none", tried)))
+    assert len(tried) == num_tried
+    assert set(fates([receipt]).values()) == {"used"}
 
 
-def notes(of: Target, job: Job) -> list[str]:
-    keys = sorted(info.key for page in of.store.list(f"_attempts/{job.shard['shard_id']}") for info in page)
-    return [of.store.get(key).decode() for key in keys if key.endswith(".at")]
-
-
-def test_a_first_attempt_notes_nothing_and_a_later_one_ends_clean(tmp_path: Path, inputs: Store, tools: Tools) -> None:
+def test_what_kills_in_a_trial_is_a_transient_reject_that_says_so(tmp_path: Path, inputs: Store, tools: Tools) -> None:
     of = one_shard(tmp_path / "out")
     job = one_job(of, inputs)
-    finished(make_shards([of], [job], inputs, tools))
-    assert notes(of, job) == []
-    of.store.delete([f"_receipts/{job.shard['shard_id']}.json"])
-    finished(make_shards([of], [job], inputs, tools))
-    assert notes(of, job) == [""]
+    died(of, job, 2)
+    (receipt,) = finished(make_shards([of], [job], inputs, trials(tools, "1/1.jpg", [])))
+    (verdict,) = [outcome for outcome in receipt.outcomes if outcome.status != "used"]
+    assert (verdict.source_key, verdict.reason, verdict.is_permanent) == ("1/1.jpg", "worker_death", False)
+    assert "signal 11" in verdict.message
+
+
+def test_of_tasks_together_only_the_one_that_dies_loses_the_source(
+    tmp_path: Path, inputs: Store, tools: Tools
+) -> None:
+    targets = [one_shard(tmp_path / "one"), one_shard(tmp_path / "two", Tiny(num_draws=1))]
+    jobs = [job for number, of in enumerate(targets) for job in jobs_of(plan_of(of, inputs), number)]
+    died(targets[0], jobs[0], 2)
+
+    def trial(of: Target, shard: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+        return "dead" if of is targets[1] and part["source_key"] == "1/1.jpg" else ""
+
+    first, second = finished(make_shards(targets, jobs, inputs, replace(tools, trial=trial)))
+    assert fates([first])["1/1.jpg"] == "used"
+    assert fates([second])["1/1.jpg"] == "worker_death"
 
 
 @dataclass(frozen=True, slots=True)
