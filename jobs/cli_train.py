@@ -12,7 +12,10 @@ from .cli_options import AsJson, ConfigOption, Debug, SeedOption, SetOption, app
 
 @app.command()
 def pretrain(
-    data: Annotated[str, typer.Option("--data", "-d", help="URI or path of a pretext dataset.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", "-d", help="Pretext dataset: URI or path; several as DATASET=SHARE, such as a/b=0.7."),
+    ],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the run stands or shall stand.")],
     encoder: Annotated[
         str | None, typer.Option(help="Name of the encoder, such as resnet-18 or vit-small; default by the data.")
@@ -36,6 +39,7 @@ def pretrain(
     from ..trainers.config import PretrainSettings
     from ..trainers.loop import Report
     from ..trainers.metrics import progress_line
+    from ..trainers.mixture import parse_data
     from .config import read_settings
     from .output import format_seconds, print_json, print_pairs
     from .pretrain import Pretrain, Remaining
@@ -58,7 +62,7 @@ def pretrain(
         sys.stderr.write(progress_line(report, num_steps, settings.num_epochs, left) + "\n")
         sys.stderr.flush()
 
-    result = Pretrain(data, output, settings).run(show)
+    result = Pretrain(parse_data(data), output, settings).run(show)
     if as_json:
         print_json(result.model_dump(mode="json"))
         return

@@ -7,14 +7,16 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..pipeline.config import RunSettings
 from ..pipeline.errors import Interrupted
 from ..trainers.config import PretrainSettings
 from ..trainers.loop import Report
-from ..trainers.pretrain import PretrainResult, Run, prepare, pretrain_here, result_of
+from ..trainers.mixture import DataShare
+from ..trainers.pretrain import prepare, pretrain_here
+from ..trainers.run import PretrainResult, Run, result_of
 from .ray_start import started_ray
 
 
@@ -22,10 +24,11 @@ from .ray_start import started_ray
 class Pretrain:
     """One pretraining run. Run it again: it goes on where it was, or says that it is done.
 
-    dataset: location of a dataset. output: location of the run. settings: see PretrainSettings.
+    data: location of a dataset, or several with their shares. output: location of the run. settings: see
+    PretrainSettings.
     """
 
-    dataset: str
+    data: str | Sequence[DataShare]
     output: str
     settings: PretrainSettings = field(default_factory=PretrainSettings)
 
@@ -37,7 +40,7 @@ class Pretrain:
             Interrupted: SIGTERM or SIGINT came; a checkpoint was committed, running again goes on.
             UnlabeledError: the loss is not finite, or workers died too often.
         """
-        run = prepare(self.dataset, self.output, self.settings)
+        run = prepare(self.data, self.output, self.settings)
         finished = result_of(self.output)
         if finished is not None:
             return finished

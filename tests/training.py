@@ -8,7 +8,8 @@ from typing import Any
 from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.config import PretrainSettings
 from unlabeled.trainers.loop import Report
-from unlabeled.trainers.pretrain import PretrainResult, prepare, pretrain_here
+from unlabeled.trainers.pretrain import prepare, pretrain_here
+from unlabeled.trainers.run import PretrainResult
 
 
 def settings(**changes: Any) -> PretrainSettings:

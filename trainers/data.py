@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from fractions import Fraction
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..pipeline.manifest import Manifest
 from ..pipeline.storage import StoreOptions
 from .apart import ApartSchedule
 from .cache import Cache, CacheSettings
-from .mixture import MixedSchedule
+from .mixture import DataShare, MixedSchedule
 from .reading import Decoded, Planned, Reading
 from .sequence import Bundles, Last, PlainSchedule, Schedule, check_world
 from .shard_reader import Split
@@ -72,7 +73,7 @@ class Loader:
     """Batches of one dataset, or of several in fixed shares.
 
     Args:
-        dataset: location of a dataset; or several, each with its share of every run of batches (see `mixture`).
+        data: location of a dataset; or several, each with its share of every run of batches (see `mixture`).
         settings: what to load, and for which rank.
         store_options: how to reach a remote store.
 
@@ -84,31 +85,24 @@ class Loader:
 
     def __init__(
         self,
-        dataset: str | Sequence[tuple[str, Fraction | float]],
+        data: str | Sequence[DataShare],
         settings: LoaderSettings,
         store_options: StoreOptions | None = None,
     ) -> None:
         self._settings = settings
-        shares = [(dataset, Fraction(1))] if isinstance(dataset, str) else list(dataset)
-        if len(shares) > 1 and settings.version is not None:
-            raise ConfigError(
-                f"version: found {settings.version}, expected none: it could name but one of the datasets."
-            )
+        shares = [DataShare(data, version=settings.version)] if isinstance(data, str) else list(data)
+        if not isinstance(data, str) and settings.version is not None:
+            raise ConfigError(f"version: found {settings.version}, expected none: each dataset's share names its own.")
         cache = None if settings.cache is None else Cache(settings.cache)
         sources = [
             open_source(
-                name,
-                settings.split,
-                settings.columns,
-                version=settings.version,
-                store_options=store_options,
-                cache=cache,
+                name, settings.split, settings.columns, version=version, store_options=store_options, cache=cache
             )
-            for name, _ in shares
+            for name, _, version in shares
         ]
         self._source = joined(sources)
         self._bundle_size = self.manifest.bundle_size
-        self._schedule = _schedule(sources, [share for _, share in shares], settings)
+        self._schedule = _schedule(sources, [each.share for each in shares], settings)
         check_world(settings.world_size, settings.rank, settings.num_lanes, self._schedule.num_bundles_per_step)
 
     @property
@@ -217,6 +211,7 @@ def read_split(
     columns: Sequence[str] | None = None,
     max_examples: int | None = None,
     store_options: StoreOptions | None = None,
+    version: int | None = None,
 ) -> Batch:
     """Return a whole split (or its first examples) in plan order as one batch of step 0, decoded like any batch.
 
@@ -224,7 +219,7 @@ def read_split(
         ConfigError: as `open_source`; or the split holds no examples.
         CorruptData: a stored page or footer is damaged; names file and row group.
     """
-    source = open_source(dataset, split, columns, store_options=store_options)
+    source = open_source(dataset, split, columns, version=version, store_options=store_options)
     sizes = source.num_rows
     units = np.repeat(np.arange(len(sizes)), sizes)
     places = np.arange(len(units)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

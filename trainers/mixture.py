@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,21 +21,29 @@ from .sequence import Bundles, EpochOrder, Indices, by_rank
 MAX_PATTERN = 10_000
 
 
-def parse_data(values: Sequence[str]) -> list[tuple[str, Fraction]]:
-    """Return (dataset, share) of each `--data` value: `DATASET`, or `DATASET=SHARE` where there are several.
+class DataShare(NamedTuple):
+    """A dataset, its share of every run of batches, and the version that is read (the newest where it is None)."""
+
+    dataset: str
+    share: Fraction | float = Fraction(1)
+    version: int | None = None
+
+
+def parse_data(values: Sequence[str]) -> list[DataShare]:
+    """Return what each `--data` value names: `DATASET`, or `DATASET=SHARE` where there are several.
 
     Raises:
         ConfigError: of several, one has no share; or a share is not above 0.
     """
     if len(values) == 1 and _share(values[0].rpartition("=")[2]) is None:
-        return [(values[0], Fraction(1))]
+        return [DataShare(values[0])]
     found = []
     for value in values:
         dataset, _, text = value.rpartition("=")
         share = _share(text)
         if not dataset or share is None or share <= 0:
             raise ConfigError(f"data: found {value!r}, expected DATASET=SHARE with a share above 0, such as a/b=0.7.")
-        found.append((dataset, share))
+        found.append(DataShare(dataset, share))
     return found
 
 

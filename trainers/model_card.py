@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from ..pipeline.manifest import Manifest
 from .encoders.spec import EncoderSpec
+from .run import TrainedOn
 
 
 def model_card(
-    manifest: Manifest, dataset: str, spec: EncoderSpec, settings: Mapping[str, Any], results: Mapping[str, Any]
+    manifest: Manifest,
+    data: Sequence[TrainedOn],
+    spec: EncoderSpec,
+    settings: Mapping[str, Any],
+    results: Mapping[str, Any],
 ) -> str:
     """Return the card as Markdown with a YAML header.
 
     Args:
-        manifest: of the dataset's version that was trained on.
-        dataset: where it stands.
+        manifest: of the first dataset's version that was trained on.
+        data: all that was trained on.
         spec: of the encoder.
         settings: all of the run's, resolved.
         results: metrics and what was computed on, by name.
     """
     header = {"library_name": "transformers", "tags": ["self-supervised", manifest.task, spec.name]}
     rows = "\n".join(f"| {name} | {_shown(value)} |" for name, value in results.items())
+    datasets = "\n".join(
+        f"- dataset: `{at.dataset}`, version {at.version}, {at.num_examples:,} examples, share {at.share}\n"
+        f"- its fingerprint: `{at.fingerprint}`"
+        for at in data
+    )
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
@@ -51,10 +61,8 @@ features = encoder(encoder.preprocess(media)).pooled
 
 ## Data
 
-- dataset: `{dataset}`, version {manifest.version}
-- fingerprint: `{manifest.fingerprint}`
+{datasets}
 - pretext task: `{manifest.task}` version {manifest.recipe.task.version} ({manifest.objective})
-- examples for training: {manifest.splits["train"].num_examples:,}
 
 ## Results
 

@@ -1,142 +1,75 @@
 """Pretrain an encoder on a dataset: what the loop needs is made of a dataset's manifest and a run's settings.
 
-RUN/run.json        dataset, version, fingerprint and settings: frozen when the run begins
-RUN/checkpoints/    see `checkpoint`
-RUN/tensorboard/    curves
-RUN/encoder/        for load_encoder and transformers.AutoModel.from_pretrained, with README.md, the model card
-RUN/result.json     written last: the run is done
+RUN/run.json, RUN/result.json    see `run`
+RUN/checkpoints/                 see `checkpoint`
+RUN/tensorboard/                 curves
+RUN/encoder/                     for load_encoder and transformers.AutoModel.from_pretrained, with its model card
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from ..pipeline.config import FORMAT_VERSION, first_difference
-from ..pipeline.errors import AlreadyExists, ConfigError, CorruptData, NotFound
-from ..pipeline.ledger import checked_json, with_digest
-from ..pipeline.manifest import Manifest, read_asset, require_manifest
+from ..pipeline.errors import ConfigError
+from ..pipeline.manifest import Manifest
 from ..pipeline.storage import Store
 from .augment import NUM_DRAWS, AugmentSettings, augment
 from .checkpoint import Checkpoints
 from .config import PretrainSettings
-from .data import Batch, Loader, LoaderSettings, read_split
+from .data import Batch, Loader, LoaderSettings
 from .device import Compute, decide
 from .encoders.build import from_spec, save_encoder
 from .encoders.encoder import Encoder
 from .keyed import keyed_uniform
 from .loop import Report, Stretch, Surroundings, Trained, train
+from .material import material
 from .metrics import Sinks
+from .mixture import DataShare
 from .model_card import model_card
 from .objectives.base import PretextObjective
 from .objectives.build import build_objective
 from .objectives.shapes import Material
 from .parallel import compile_blocks, whole_state
 from .ranks import Ranks
+from .run import PretrainResult, Run, finish, freeze, resolve
+from .sequence import Last
 from .source import open_source
 
-_RUN, _RESULT = "run.json", "result.json"
-#: Rows from which shapes are read.
-_NUM_ROWS = 8
-#: Rows from which mean and deviation of numbers are taken.
-_NUM_NUMBERS = 2000
 _DRAWS = "augment_draws"
 
 
-class Run(BaseModel):
-    """One resolved run: what was asked for, and which version of the dataset it is trained on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: str
-    version: int
-    fingerprint: str
-    output: str
-    settings: PretrainSettings
-
-
-class PretrainResult(BaseModel):
-    """What a finished run says. metrics: the last report; compute: device, precision, layout and why."""
-
-    model_config = ConfigDict(frozen=True)
-
-    output: str
-    dataset: str
-    dataset_version: int
-    fingerprint: str
-    task: str
-    objective: str
-    encoder: str
-    num_parameters: int
-    num_steps: int
-    num_examples: int
-    num_dropped_examples_per_epoch: int
-    world_size: int
-    start_step: int
-    seconds: float
-    compute: dict[str, str]
-    metrics: dict[str, float]
-
-
-def prepare(dataset: str, output: str, settings: PretrainSettings) -> Run:
+def prepare(data: str | Sequence[DataShare], output: str, settings: PretrainSettings) -> Run:
     """Return the run that begins or goes on at `output`, after checking that it can: nothing is trained yet.
 
+    Args:
+        data: location of a dataset; or several, each with its share of every run of batches.
+        output: location of the run.
+        settings: see PretrainSettings.
+
     Raises:
-        ConfigError: a setting does not fit the dataset, or another run stands at `output` (names the setting).
+        ConfigError: a setting does not fit the data, datasets cannot be mixed, or another run stands at `output`
+            (names the setting).
         NotFound: there is no such dataset.
     """
-    store = Store.open(output)
-    frozen = _read(store, _RUN, Run)
-    source = Store.open(dataset)
-    manifest = require_manifest(source, frozen.version if frozen else None)
-    run = Run(
-        dataset=source.uri,
-        version=manifest.version,
-        fingerprint=manifest.fingerprint,
-        output=store.uri,
-        settings=settings,
-    )
-    _check_same(frozen, run, store)
-    objective = build_objective(material(run), settings)
+    run = resolve(data, output, settings)
+    found = material(run)
+    objective = build_objective(found, settings)
     if settings.compute.micro_batch_size and not objective.accumulates:
         raise ConfigError(
-            f"`compute.micro_batch_size`: {manifest.objective} compares the examples of a batch with each other, so "
-            "it cannot be cut; lower `batch_size` instead."
+            f"`compute.micro_batch_size`: {found.manifest.objective} compares the examples of a batch with each "
+            "other, so it cannot be cut; lower `batch_size` instead."
         )
     _loader(run, objective, Ranks(0, max(1, settings.run.num_workers)))
-    if frozen is None:
-        _create(store, _RUN, run)
+    freeze(run)
     return run
-
-
-def result_of(output: str) -> PretrainResult | None:
-    """Return what the run at `output` came to, or None where it is not done."""
-    result: PretrainResult | None = _read(Store.open(output), _RESULT, PretrainResult)
-    return result
-
-
-def material(run: Run) -> Material:
-    """Return what is known of the run's dataset before training."""
-    store = Store.open(run.dataset)
-    manifest = require_manifest(store, run.version)
-    features = manifest.typed_features()
-    media = [
-        name
-        for name in features.with_role("input", "label")
-        if features[name].kind in ("image", "audio") or name == "input_ids"
-    ]
-    rows = read_split(run.dataset, "train", media, _NUM_ROWS).columns
-    assets = {name: read_asset(store, sha256) for name, sha256 in manifest.assets.items()}
-    labels = [name for name in features.with_role("label") if features[name].dtype.startswith("float")]
-    numbers = read_split(run.dataset, "train", labels, _NUM_NUMBERS).columns if labels else {}
-    return Material(manifest, rows, assets, numbers)
 
 
 def pretrain_here(
@@ -188,7 +121,7 @@ def pretrain_here(
     result = _result(run, data.manifest, trained, stretch, loader, compute, ranks, time.perf_counter() - begin)
     for name, encoder in encoders.items():
         _write_encoder(store, name, encoder, run, data.manifest, result)
-    _create(store, _RESULT, result)
+    finish(result)
     return result
 
 
@@ -209,48 +142,37 @@ def _stretch(settings: PretrainSettings, loader: Loader) -> Stretch:
 
 
 def _loader(run: Run, objective: PretextObjective, ranks: Ranks) -> Loader:
-    settings = run.settings
-    return Loader(
-        run.dataset,
-        LoaderSettings(
-            global_batch_size=settings.batch_size,
-            seed=settings.seed,
-            num_lanes=settings.num_lanes,
-            version=run.version,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            columns=objective.columns,
-            num_threads=settings.compute.num_loader_threads,
-        ),
+    return Loader(run.shares, _loader_settings(run, objective, ranks, seed=run.settings.seed))
+
+
+def _loader_settings(run: Run, objective: PretextObjective, ranks: Ranks, **settings: Any) -> LoaderSettings:
+    return LoaderSettings(
+        global_batch_size=run.settings.batch_size,
+        num_lanes=run.settings.num_lanes,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        columns=objective.columns,
+        num_threads=run.settings.compute.num_loader_threads,
+        **settings,
     )
 
 
 def _validation(run: Run, objective: PretextObjective, ranks: Ranks) -> Callable[[], Iterable[Batch]] | None:
-    """Return what iterates over the val split once; None if there is nothing to validate on.
+    """Return what iterates over the val split of each dataset once; None if there is nothing to validate on.
 
     Its last batch is filled up, or dropped where the examples of a source must not share a batch.
     """
-    source = open_source(run.dataset, "val", objective.columns, version=run.version)
-    settings = run.settings
-    is_apart = source.manifest.batching == "apart"
-    num_apart = np.unique(source.apart()).size if is_apart else int(source.num_rows.sum())
-    if num_apart < (settings.batch_size if is_apart else 1):
+    loaders = []
+    for share in run.shares:
+        source = open_source(share.dataset, "val", objective.columns, version=share.version)
+        is_apart = source.manifest.batching == "apart"
+        num_apart = np.unique(source.apart()).size if is_apart else int(source.num_rows.sum())
+        if num_apart >= (run.settings.batch_size if is_apart else 1):
+            last: Last = "drop" if is_apart else "pad"
+            loaders.append(Loader([share], _loader_settings(run, objective, ranks, split="val", last=last)))
+    if not loaders:
         return None
-    loader = Loader(
-        run.dataset,
-        LoaderSettings(
-            global_batch_size=settings.batch_size,
-            split="val",
-            num_lanes=settings.num_lanes,
-            version=run.version,
-            last="drop" if is_apart else "pad",
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            columns=objective.columns,
-            num_threads=settings.compute.num_loader_threads,
-        ),
-    )
-    return lambda: loader.batches(0, loader.steps_per_epoch)
+    return lambda: itertools.chain.from_iterable(loader.batches(0, loader.steps_per_epoch) for loader in loaders)
 
 
 def _arranged(objective: PretextObjective, run: Run) -> Callable[[Batch], Mapping[str, Any]]:
@@ -309,9 +231,7 @@ def _result(  # noqa: PLR0913, PLR0917 - the parts of a report
     encoder = trained.objective.encoder
     return PretrainResult(
         output=run.output,
-        dataset=run.dataset,
-        dataset_version=run.version,
-        fingerprint=run.fingerprint,
+        data=run.data,
         task=manifest.task,
         objective=manifest.objective,
         encoder=encoder.spec.name,
@@ -333,42 +253,7 @@ def _write_encoder(
     with tempfile.TemporaryDirectory() as scratch:
         save_encoder(encoder, scratch)
         shown = {**result.metrics, "seconds": result.seconds, **result.compute}
-        card = model_card(manifest, run.dataset, encoder.spec, run.settings.model_dump(mode="json"), shown)
+        card = model_card(manifest, run.data, encoder.spec, run.settings.model_dump(mode="json"), shown)
         Path(scratch, "README.md").write_text(card, encoding="utf-8")
         for path in sorted(Path(scratch).iterdir()):
             store.put(f"{name}/{path.name}", path.read_bytes())
-
-
-def _check_same(frozen: Run | None, run: Run, store: Store) -> None:
-    """Raise ConfigError where the run that stands there was begun with other settings."""
-    if frozen is None:
-        return
-    hows = {"settings": {"run": True}}
-    before, now = (each.model_dump(mode="json", exclude=hows) for each in (frozen, run))
-    difference = first_difference(before, now)
-    if difference is not None:
-        name, old, new = difference
-        raise ConfigError(
-            f"setting `{name.removeprefix('settings.')}`: found {new!r}, but the run at {store.uri} was begun with "
-            f"{old!r}. Use that value, or another --output."
-        )
-
-
-def _read(store: Store, key: str, model: type[Any]) -> Any:
-    try:
-        data = store.get(key)
-    except NotFound:
-        return None
-    body = checked_json(data, store.describe(key))
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        raise CorruptData(f"{store.describe(key)}: {error.errors()[0]}") from error
-
-
-def _create(store: Store, key: str, value: BaseModel) -> None:
-    try:
-        store.create(key, with_digest({"format_version": FORMAT_VERSION, **value.model_dump(mode="json")}))
-    except AlreadyExists:
-        # Of the same run: settings were compared, and a result follows from them.
-        return

@@ -24,8 +24,9 @@ from ray.util.metrics import Gauge
 from ..pipeline.errors import ConfigError, Interrupted, UnlabeledError
 from .config import PretrainSettings
 from .loop import Diverged, Report
-from .pretrain import PretrainResult, Run, pretrain_here
+from .pretrain import pretrain_here
 from .ranks import Ranks
+from .run import PretrainResult, Run
 
 #: Time between two looks of the driver for reports, and of the first worker for a request to stop.
 _POLL_SECONDS = 1.0

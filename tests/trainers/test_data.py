@@ -15,6 +15,7 @@ from unlabeled.pipeline.manifest import files_of, load_tables, require_manifest
 from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.cache import CacheSettings
 from unlabeled.trainers.data import Batch, Loader, LoaderSettings, read_split
+from unlabeled.trainers.mixture import DataShare
 
 from tests.loading import labelled, pairs_of_clips, spoken, turns
 
@@ -105,10 +106,27 @@ def test_a_world_that_does_not_fit_is_refused(store: Store) -> None:
 def test_datasets_are_mixed_exactly(store: Store, tmp_path: Path) -> None:
     other = turns(tmp_path, 8, first=100)
     of_other = {row["example_id"] for row in stored_rows(other, "train")}
-    loading = Loader([(store.uri, 0.75), (other.uri, 0.25)], LoaderSettings(global_batch_size=16))
+    loading = Loader([DataShare(store.uri, 0.75), DataShare(other.uri, 0.25)], LoaderSettings(global_batch_size=16))
     assert loading.num_dropped_examples == 0
     for batch in loading.batches(0, 2 * loading.steps_per_epoch):
         assert sum(example_id in of_other for example_id in batch.example_ids) == 4
+
+
+def test_a_mixture_is_the_same_for_every_world_and_from_every_step(store: Store, tmp_path: Path) -> None:
+    other = turns(tmp_path, 8, first=100)
+    data = [DataShare(store.uri, 0.7, 1), DataShare(other.uri, 0.3, 1)]
+
+    def batches(start: int, rank: int = 0, world_size: int = 1) -> list[Batch]:
+        settings = LoaderSettings(global_batch_size=24, rank=rank, world_size=world_size)
+        return list(Loader(data, settings).batches(start, 8))
+
+    whole = batches(0)
+    assert [sorted(ids([batch])) for batch in batches(5)] == [sorted(ids([batch])) for batch in whole[5:]]
+    for world_size in (2, 3, 6):
+        shares = [batches(3, rank, world_size) for rank in range(world_size)]
+        for step, parts in enumerate(zip(*shares, strict=True), start=3):
+            assert sorted(ids(list(parts))) == sorted(whole[step].example_ids)
+            assert {len(part.example_ids) for part in parts} == {24 // world_size}
 
 
 @pytest.mark.s3

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import ConfigError
-from unlabeled.trainers.mixture import MixedSchedule, parse_data, pattern
+from unlabeled.trainers.mixture import DataShare, MixedSchedule, parse_data, pattern
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=6).map(np.array)
 SHARES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.7, 1.5, Fraction(1, 3)]), min_size=2, max_size=4)
@@ -67,13 +67,13 @@ def test_a_rank_reads_mostly_its_own_lanes() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (["s3://b/a"], [("s3://b/a", Fraction(1))]),
-        (["a=b/c"], [("a=b/c", Fraction(1))]),
-        (["A=0.7", "B=0.3"], [("A", Fraction(7, 10)), ("B", Fraction(3, 10))]),
-        (["a=b=2", "B=1"], [("a=b", Fraction(2)), ("B", Fraction(1))]),
+        (["s3://b/a"], [DataShare("s3://b/a")]),
+        (["a=b/c"], [DataShare("a=b/c")]),
+        (["A=0.7", "B=0.3"], [DataShare("A", Fraction(7, 10)), DataShare("B", Fraction(3, 10))]),
+        (["a=b=2", "B=1"], [DataShare("a=b", Fraction(2)), DataShare("B", Fraction(1))]),
     ],
 )
-def test_data_values_are_parsed(values: list[str], expected: list[tuple[str, Fraction]]) -> None:
+def test_data_values_are_parsed(values: list[str], expected: list[DataShare]) -> None:
     assert parse_data(values) == expected
 
 

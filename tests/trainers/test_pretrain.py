@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModel
-from unlabeled.pipeline.errors import ConfigError
+from unlabeled.pipeline.errors import ConfigError, Interrupted
 from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.encoders.build import load_encoder
-from unlabeled.trainers.pretrain import prepare, result_of
+from unlabeled.trainers.loop import Report
+from unlabeled.trainers.mixture import DataShare
+from unlabeled.trainers.pretrain import prepare, pretrain_here
+from unlabeled.trainers.run import result_of
 
 from tests.loading import turns
 from tests.small_media import raw_media
-from tests.training import settings, trained
+from tests.training import Stopper, losses, settings, trained
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_a_run_leaves_an_encoder_a_card_curves_and_a_result(dataset: Store, run:
     result = result_of(str(run))
     assert result is not None
     assert (result.num_steps, result.num_examples, result.world_size) == (10, 160, 1)
-    assert result.fingerprint in (run / "encoder" / "README.md").read_text()
+    assert result.data[0].fingerprint in (run / "encoder" / "README.md").read_text()
 
 
 def test_the_encoder_loads_with_transformers_and_gives_the_same_outputs(run: Path) -> None:
@@ -50,15 +53,25 @@ def test_the_encoder_loads_with_transformers_and_gives_the_same_outputs(run: Pat
         assert torch.equal(ours(inputs).last, theirs(inputs).last_hidden_state)
 
 
-def test_other_settings_for_a_run_that_has_begun_are_refused_by_name(dataset: Store, run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`optimizer\.name`: found 'sgd', but the run at .* was begun with 'adamw'"):
-        prepare(dataset.uri, str(run), settings(**{"optimizer.name": "sgd"}))
-    prepare(dataset.uri, str(run), settings(**{"run.log_steps": 7}))  # how, not what
-
-
 def test_settings_that_do_not_fit_fail_before_anything_is_written(dataset: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a multiple of 4"):
         prepare(dataset.uri, str(tmp_path / "run"), settings(batch_size=18))
     with pytest.raises(ConfigError, match="Did you mean 'resnet-small'"):
         prepare(dataset.uri, str(tmp_path / "run"), settings(**{"encoder.name": "resnet-smal"}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_mixture_of_datasets_goes_on_with_the_same_losses(dataset: Store, tmp_path: Path) -> None:
+    data = [DataShare(dataset.uri, 0.75), DataShare(turns(tmp_path, 8, first=100).uri, 0.25)]
+    whole: list[Report] = []
+    pretrain_here(prepare(data, str(tmp_path / "whole"), settings()), report=whole.append)
+    parts: list[Report] = []
+    run = prepare(data, str(tmp_path / "parts"), settings())
+    with pytest.raises(Interrupted):
+        pretrain_here(run, report=parts.append, should_stop=Stopper(4))
+    pretrain_here(prepare(data, str(tmp_path / "parts"), settings()), report=parts.append)
+    assert losses(parts) == losses(whole)
+    result = result_of(run.output)
+    assert result is not None
+    assert [(each.share, each.num_examples) for each in result.data] == [("3/4", 76), ("1/4", 24)]
+    assert result.num_dropped_examples_per_epoch == 0

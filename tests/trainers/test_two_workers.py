@@ -24,8 +24,9 @@ NET = {"encoder.name": "vit-mini", "encoder.patch_px": 8, "optimizer.name": "sgd
 CODE = """
 import json, sys, torch
 import torch.distributed as dist
-from unlabeled.trainers.pretrain import Run, pretrain_here
+from unlabeled.trainers.pretrain import pretrain_here
 from unlabeled.trainers.ranks import Ranks
+from unlabeled.trainers.run import Run
 torch.set_num_threads(1)
 rank, run = int(sys.argv[1]), Run.model_validate(json.loads(sys.argv[2]))
 dist.init_process_group("gloo", rank=rank, world_size=2)
