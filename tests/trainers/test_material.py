@@ -28,8 +28,8 @@ def made(folder: Path, task: str, files: dict[str, bytes], **task_settings: Any)
     return dataset(folder, task, files, **task_settings)
 
 
-def pictures(num: int = 8) -> dict[str, bytes]:
-    return {f"{number}.jpg": jpeg(number, 80, 72) for number in range(num)}
+def pictures(width_px: int = 80) -> dict[str, bytes]:
+    return {f"{number}.jpg": jpeg(number, width_px, width_px) for number in range(8)}
 
 
 def gaps(folder: Path, num: int) -> Store:
@@ -62,6 +62,8 @@ def test_other_masks_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_other_assets_are_not_mixed(tmp_path: Path) -> None:
-    parts = [made(tmp_path / str(num), "image_jigsaw", pictures(), num_permutations=num, puzzles=4) for num in (4, 8)]
+    parts = [
+        made(tmp_path / str(num), "image_jigsaw", pictures(300), num_permutations=num, puzzles=4) for num in (4, 8)
+    ]
     with pytest.raises(ConfigError, match="cannot be mixed"):
         material(run_of(tmp_path, *parts))

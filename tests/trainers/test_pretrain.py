@@ -73,5 +73,5 @@ def test_a_mixture_of_datasets_goes_on_with_the_same_losses(dataset: Store, tmp_
     assert losses(parts) == losses(whole)
     result = result_of(run.output)
     assert result is not None
-    assert [(each.share, each.num_examples) for each in result.data] == [("3/4", 76), ("1/4", 24)]
+    assert [(each.dataset, each.share) for each in result.data] == [(data[0].dataset, "3/4"), (data[1].dataset, "1/4")]
     assert result.num_dropped_examples_per_epoch == 0
