@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from unlabeled.pipeline.errors import ConfigError
 from unlabeled.trainers.config import PretrainSettings
+from unlabeled.trainers.material import material
 from unlabeled.trainers.objectives.shapes import Material, encoder_spec, medium_of, tokenizer_of, views_of
-from unlabeled.trainers.pretrain import Run, material
+from unlabeled.trainers.run import resolve
 
 from tests.loading import spoken, turns
 
 
 def known(uri: str) -> Material:
-    return material(Run(dataset=uri, version=1, fingerprint="", output="unused", settings=PretrainSettings()))
+    return material(resolve(uri, str(Path(uri).parent / "unused"), PretrainSettings()))
 
 
 def test_small_pictures_get_a_small_net_of_their_side(tmp_path: Path) -> None:
