@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..pipeline.errors import ConfigError
 from ..pipeline.storage import Store
 from .loop import Report
 
@@ -67,8 +68,9 @@ class Sinks:
         self._folder = path or Path(self._scratch.name)  # type: ignore[union-attr]
         self._board: Any = SummaryWriter(str(self._folder), purge_step=start_step or None)
         self._receivers = [self._to_board, *others]
-        if os.environ.get("MLFLOW_TRACKING_URI"):
-            self._receivers.append(Mlflow(store.uri, settings))
+        self._mlflow = Mlflow(store.uri, settings) if os.environ.get("MLFLOW_TRACKING_URI") else None
+        if self._mlflow is not None:
+            self._receivers.append(self._mlflow)
 
     def __call__(self, report: Report) -> None:
         """Hand a report to all receivers."""
@@ -83,6 +85,8 @@ class Sinks:
     def close(self) -> None:
         """Write out what is buffered; for a remote run, put the event files there."""
         self._board.close()
+        if self._mlflow is not None:
+            self._mlflow.close()
         if self._scratch is not None:
             for path in sorted(self._folder.iterdir()):
                 self._store.put(f"tensorboard/{path.name}", path.read_bytes())
@@ -98,8 +102,10 @@ class Mlflow:
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        import mlflow
-
+        try:
+            import mlflow
+        except ImportError as error:
+            raise ConfigError("MLFLOW_TRACKING_URI is set, but mlflow is not installed: pip install mlflow.") from error
         self._mlflow = mlflow
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "unlabeled"))
         found = mlflow.search_runs(filter_string=f"tags.unlabeled_run = {json.dumps(name)}", output_format="list")
@@ -112,6 +118,10 @@ class Mlflow:
         """Log what is finite."""
         values = {name: value for name, value in report.items() if name != "step" and math.isfinite(value)}
         self._mlflow.log_metrics(values, step=int(report["step"]), run_id=self._run.info.run_id)
+
+    def close(self) -> None:
+        """End the MLflow run; the next of its name opens it again."""
+        self._mlflow.end_run()
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
