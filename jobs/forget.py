@@ -13,6 +13,7 @@ from ..pipeline.errors import CheckFailed
 from ..pipeline.forget import contents_of, purge, resolve, shards_with, survivors
 from ..pipeline.forgotten import bury
 from ..pipeline.inventory import Inventory
+from ..pipeline.lease import acquire
 from ..pipeline.manifest import load_tables, require_manifest, versions
 from ..pipeline.materialize import Progress
 from ..pipeline.storage import Store, StoreOptions
@@ -78,6 +79,7 @@ def forget(
 
     Raises:
         ConfigError: no version holds such a key.
+        Conflict: another run is at work on the dataset; run it again, it goes on.
         CheckFailed: a search of all that is left still found one of the keys, or the sha256 of their content.
         UnlabeledError: see pipeline.errors.
     """
@@ -97,7 +99,8 @@ def forget(
         forgotten_keys=frozenset(sources),
     )
     spec.run(progress)
-    removed = purge(store, sources)
+    with acquire(store):
+        removed = purge(store, sources)
     newest = require_manifest(store)
     # Its audit is gone, too.
     repair_card(store, newest, load_tables(store, newest, "shards"))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from ..pipeline.gc import find_garbage
+from ..pipeline.gc import find_garbage, remove_garbage
 from ..pipeline.manifest import require_manifest
 from ..pipeline.storage import Store, StoreOptions
 
@@ -32,23 +32,19 @@ def collect_garbage(
 
     Raises:
         NotFound: no dataset stands there.
+        Conflict: with `delete`, a run is at work on the dataset; nothing is removed then.
         CorruptData: a version cannot be read; nothing is removed then.
     """
     store = Store.open(dataset, store_options)
     require_manifest(store)
-    min_age = timedelta(days=min_age_days)
-    garbage = find_garbage(store, min_age)
-    pending = [write for write in store.pending() if garbage.now - write.started >= min_age]
-    if delete:
-        store.delete([info.key for info in garbage.objects])
-        for write in pending:
-            store.abort(write)
+    act = remove_garbage if delete else find_garbage
+    garbage = act(store, timedelta(days=min_age_days))
     return GarbageReport(
         dataset=store.uri,
         deleted=delete,
         num_objects=len(garbage.objects),
         num_bytes=garbage.num_bytes,
         num_spared=garbage.num_spared,
-        num_pending_uploads=len(pending),
+        num_pending_uploads=len(garbage.pending),
         keys=[info.key for info in garbage.objects],
     )

@@ -2,20 +2,22 @@
 
 Spared: everything that some version names, everything that a plan or receipt which may still be finished names, and
 whatever is younger than a grace time by the store's clock, since a run may be about to name it.
+
+Removing needs the lease: a run may use again what is old and what nothing named when the removal looked around.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from . import lease
 from .errors import NotFound
 from .ledger import listed_receipts, read_receipts, receipt_key
 from .manifest import load_manifest, load_tables, manifest_key, table_key, versions
 from .plan_store import load_plan, unpublished_plan
-from .storage import ObjectInfo, Store
+from .storage import ObjectInfo, PendingWrite, Store
 
 #: Folders that hold only what runs write; anything else in a dataset's place is not ours to remove.
 _FOLDERS = ("data", "_tables", "_assets", "_plans", "_receipts", "_attempts", "_leases")
@@ -23,11 +25,11 @@ _FOLDERS = ("data", "_tables", "_assets", "_plans", "_receipts", "_attempts", "_
 
 @dataclass(frozen=True)
 class Garbage:
-    """What may go, how much was spared only because it is young, and what time it is by the store's clock."""
+    """What may go: objects and unfinished writes; how many objects were spared only because they are young."""
 
     objects: tuple[ObjectInfo, ...]
     num_spared: int
-    now: datetime
+    pending: tuple[PendingWrite, ...]
 
     @property
     def num_bytes(self) -> int:
@@ -48,7 +50,23 @@ def find_garbage(store: Store, min_age: timedelta) -> Garbage:
     now = store.head("_leases/clock").last_modified
     orphans = [info for info in listed if info.key not in named and info.is_supported]
     old = tuple(info for info in orphans if now - info.last_modified >= min_age)
-    return Garbage(old, len(orphans) - len(old), now)
+    pending = tuple(write for write in store.pending() if now - write.started >= min_age)
+    return Garbage(old, len(orphans) - len(old), pending)
+
+
+def remove_garbage(store: Store, min_age: timedelta, pace: lease.Pace | None = None) -> Garbage:
+    """Remove what `find_garbage` finds and return it; no run is at work meanwhile.
+
+    Raises:
+        Conflict: a run is at work on the dataset; nothing was removed.
+        CorruptData: as `find_garbage`.
+    """
+    with lease.acquire(store, pace=pace):
+        garbage = find_garbage(store, min_age)
+        store.delete([info.key for info in garbage.objects])
+        for write in garbage.pending:
+            store.abort(write)
+    return garbage
 
 
 def live_keys(store: Store) -> Iterable[str]:

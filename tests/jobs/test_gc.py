@@ -9,7 +9,8 @@ from unlabeled.jobs.gc import collect_garbage
 from unlabeled.jobs.reading import show
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
-from unlabeled.pipeline.errors import NotFound
+from unlabeled.pipeline.errors import Conflict, NotFound
+from unlabeled.pipeline.lease import acquire
 from unlabeled.pipeline.storage import Store
 from unlabeled.pipeline.work import Tools
 
@@ -76,3 +77,14 @@ def test_where_no_dataset_stands_nothing_is_touched(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no dataset stands here"):
         collect_garbage(str(tmp_path), delete=True)
     assert (tmp_path / ORPHAN).exists()
+
+
+def test_while_a_run_is_at_work_nothing_is_removed(dataset: Path) -> None:
+    make_older(dataset, 8)
+    with acquire(Store.open(str(dataset))):
+        with pytest.raises(Conflict, match="another run is at work"):
+            collect_garbage(str(dataset), delete=True)
+        assert ORPHAN in collect_garbage(str(dataset)).keys
+    assert (dataset / ORPHAN).exists()
+    assert collect_garbage(str(dataset), delete=True).num_objects >= 1
+    assert not (dataset / ORPHAN).exists()

@@ -3,25 +3,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
-from unlabeled.pipeline.errors import CorruptData
-from unlabeled.pipeline.gc import find_garbage
+from unlabeled.pipeline.errors import Conflict, CorruptData
+from unlabeled.pipeline.gc import find_garbage, remove_garbage
+from unlabeled.pipeline.lease import Pace, acquire
 from unlabeled.pipeline.ledger import listed_receipts
 from unlabeled.pipeline.manifest import manifest_key
 from unlabeled.pipeline.materialize import materialize
 from unlabeled.pipeline.plan_store import abandon_plan, unpublished_plan
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.verify import verify
 from unlabeled.pipeline.work import Tools
 
+from tests.actors import Actor
+from tests.memory_store import Memory, MemoryStore
 from tests.small_datasets import Quiet, execute_here, fill, jpeg, make, request, target
 
 WEEK = timedelta(days=7)
+#: Nobody waits by a real clock.
+PACE = Pace(poll_seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +181,32 @@ def test_a_dataset_without_its_garbage_is_whole(made: Target, inputs: Store, too
     made.store.delete(garbage(made))
     assert make(made, inputs, tools, rebuild=True).tally.num_shards_made <= 5
     assert serious(garbage(made)) == set()
+
+
+@pytest.mark.parametrize("num_calls", range(0, 60, 5))
+def test_what_a_run_takes_up_again_while_gc_looks_around_stays(inputs: Store, tools: Tools, num_calls: int) -> None:
+    """Old shards of a plan that is abandoned are nobody's, until a new plan has the same ones."""
+    memory = Memory()
+    of = replace(target("unused"), store=MemoryStore(memory))
+    make(of, inputs, tools)
+    inputs.put("new.jpg", jpeg(99))
+    leave_unfinished(of, inputs, tools)
+    memory.pass_time(8 * 86400)
+
+    def replan(client: Actor) -> None:
+        with acquire(client, pace=PACE) as lease:
+            make(replace(of, store=client, epoch=lease.epoch), inputs, tools, replan=True)
+
+    gc = Actor(memory, "gc", lambda client: remove_garbage(client, WEEK, PACE))
+    gc.step(num_calls)
+    run = Actor(memory, "run", replan)
+    run.step(300)
+    gc.show_life()
+    run.step(300)
+    gc.step(300)
+    assert run.is_over
+    assert gc.is_over
+    assert isinstance(run.error or gc.error, Conflict | None)
+    assert verify(of.store).problems == []
+    assert make(of, inputs, tools).manifest.version == 2
+    assert verify(of.store).problems == []
