@@ -46,7 +46,7 @@ def _image_handler(name: str, decode: Decode) -> Handler:
             raise _wrong("uint8 [height, width, 3] or [height, width]", pixels)
         _check_size(pixels, session.limits)
         rgb = PillowImage.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-        session.kept = Picture(rgb=rgb, codec=name, exif_orientation=0, is_truncated=False)
+        session.kept = Picture(colours=rgb, profile=None, codec=name, exif_orientation=0, is_truncated=False)
         size = {"width_px": rgb.width, "height_px": rgb.height}
         return Answer({**size, "codec": name, "exif_orientation": 0, "is_truncated": False})
 

@@ -40,13 +40,13 @@ def image(session: Session, crops: Sequence[_Crop] = ()) -> Answer:
     picture = session.kept = open_picture(session.data(), session.limits, session.options)
     return Answer(
         {
-            "width_px": picture.rgb.width,
-            "height_px": picture.rgb.height,
+            "width_px": picture.colours.width,
+            "height_px": picture.colours.height,
             "codec": picture.codec,
             "exif_orientation": picture.exif_orientation,
             "is_truncated": picture.is_truncated,
         },
-        [_square(picture.rgb, SquareCrop(side_px, fraction, (x, y))) for side_px, fraction, (x, y) in crops],
+        [_square(picture, SquareCrop(side_px, fraction, (x, y))) for side_px, fraction, (x, y) in crops],
     )
 
 
@@ -54,16 +54,15 @@ def image_crop(session: Session, box: list[int], width_px: int, height_px: int) 
     """Return a box of the kept picture, resized as `resample.crop_resize` does: uint8 [height_px, width_px, 3]."""
     picture: Picture = session.kept
     x, y, width, height = box
-    return Answer({}, [_crop(picture.rgb, (x, y, width, height), width_px, height_px)])
+    return Answer({}, [_crop(picture, (x, y, width, height), width_px, height_px)])
 
 
-def _square(rgb: PillowImage.Image, crop: SquareCrop) -> NDArray[np.uint8]:
-    return _crop(rgb, crop.box(rgb.width, rgb.height), crop.side_px, crop.side_px)
+def _square(picture: Picture, crop: SquareCrop) -> NDArray[np.uint8]:
+    return _crop(picture, crop.box(*picture.colours.size), crop.side_px, crop.side_px)
 
 
-def _crop(rgb: PillowImage.Image, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
-    x, y, width, height = box
-    part = rgb.crop((x, y, x + width, y + height))
+def _crop(picture: Picture, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
+    part = picture.rgb(box)
     if part.size != (width_px, height_px):
         part = part.resize((width_px, height_px), PillowImage.Resampling.BICUBIC)
     return np.asarray(part)
@@ -72,7 +71,7 @@ def _crop(rgb: PillowImage.Image, box: Box, width_px: int, height_px: int) -> ND
 def image_pixels(session: Session) -> Answer:
     """Return all of the kept picture: uint8 [height, width, 3]."""
     picture: Picture = session.kept
-    return Answer({}, [np.asarray(picture.rgb)])
+    return Answer({}, [np.asarray(picture.rgb())])
 
 
 def audio(session: Session, part_us: tuple[int, int] | None) -> Generator[Answer, None, Answer]:

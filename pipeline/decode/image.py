@@ -24,7 +24,8 @@ from PIL import Image as PillowImage
 
 from ..errors import Reject, RejectReason
 from ..items import Image
-from .image_rgb import to_rgb
+from ..resample import Box
+from .image_rgb import split_profile
 from .limits import DecodeOptions, Limits
 from .sniff import ends_early, sniff
 
@@ -73,12 +74,24 @@ _lenient_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A decoded picture as Pillow holds it: mode RGB, upright, and what goes to the lineage columns."""
+    """A decoded picture as Pillow holds it, upright, and what goes to the lineage columns.
 
-    rgb: PillowImage.Image
+    `colours` are in mode RGB and sRGB, or still those that `profile` turns into that.
+    """
+
+    colours: PillowImage.Image
+    profile: ImageCms.ImageCmsTransform | None
     codec: str
     exif_orientation: int
     is_truncated: bool
+
+    def rgb(self, box: Box | None = None) -> PillowImage.Image:
+        """Return the picture, or a box that lies within it, in mode RGB, sRGB."""
+        part = self.colours
+        if box is not None:
+            x, y, width, height = box
+            part = part.crop((x, y, x + width, y + height))
+        return part if self.profile is None else self.profile.apply(part)
 
 
 def decode_image(data: bytes, limits: Limits, options: DecodeOptions) -> Image:
@@ -87,7 +100,7 @@ def decode_image(data: bytes, limits: Limits, options: DecodeOptions) -> Image:
     Raises Reject as `open_picture` does.
     """
     picture = open_picture(data, limits, options)
-    pixels = np.asarray(picture.rgb)
+    pixels = np.asarray(picture.rgb())
     pixels.flags.writeable = False
     return Image(
         media_kind="image",
@@ -128,10 +141,10 @@ def _decode(data: bytes, limits: Limits, options: DecodeOptions, *, is_truncated
         orientation = _tiff_orientation(picture)
         picture.load()
         _check_size(picture.size, limits)  # what a header declared and what was there may differ
-        rgb = to_rgb(picture, options)
+        colours, profile = split_profile(picture, options)
         if orientation is None:
             orientation = _exif_orientation(picture)
-            rgb = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
+            colours = colours.transpose(_TURNS[orientation]) if orientation in _TURNS else colours
     except Reject:
         raise
     except PillowImage.DecompressionBombError as error:
@@ -144,7 +157,13 @@ def _decode(data: bytes, limits: Limits, options: DecodeOptions, *, is_truncated
     except DAMAGE_ERRORS as error:
         raise _damaged(data, error) from error
     codec = _CODEC_OF.get(picture.format or "", (picture.format or "").lower())
-    return Picture(rgb=rgb, codec=codec, exif_orientation=orientation, is_truncated=is_truncated)
+    return Picture(
+        colours=colours,
+        profile=profile,
+        codec=codec,
+        exif_orientation=orientation,
+        is_truncated=is_truncated,
+    )
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:

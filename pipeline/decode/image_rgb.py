@@ -21,30 +21,38 @@ _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ROWS_AT_ONCE = 64
 
 
-def to_rgb(picture: PillowImage.Image, options: DecodeOptions) -> PillowImage.Image:
-    """Return the loaded picture in mode RGB, sRGB.
+def split_profile(
+    picture: PillowImage.Image, options: DecodeOptions
+) -> tuple[PillowImage.Image, ImageCms.ImageCmsTransform | None]:
+    """Return the loaded picture's colours, and what turns any part of them into RGB, sRGB: None where they are that.
 
     - 16-bit grey: by `options.intensity`. 32-bit and float grey: stretched from its smallest to its largest value.
-    - An embedded ICC profile is applied (perceptual intent); one that does not fit or is broken is ignored.
+    - An embedded ICC profile (perceptual intent) is left for the caller to apply to what it wants: it costs more than
+      decoding, and a pixel's colour depends on that pixel alone. One that does not fit or is broken is ignored.
       CMYK without a profile: the plain conversion.
     - Transparency of any kind is laid over white.
 
     Raises Reject(non_finite) for float pictures with NaN or infinity. May raise what Pillow raises.
     """
     if picture.mode == "RGB" and "icc_profile" not in picture.info and "transparency" not in picture.info:
-        return picture
+        return picture, None
     profile = picture.info.get("icc_profile")
     if picture.mode in _SIXTEEN_BIT_MODES or picture.mode in ("I", "F"):
         picture = _eight_bit(picture, options)
     colour, alpha = _split(picture)
-    rgb = _apply_profile(colour, profile) if isinstance(profile, bytes) and profile else None
-    if rgb is None:
+    transform = _transform_of(colour, profile) if isinstance(profile, bytes) and profile else None
+    is_opaque = alpha is None or alpha.getextrema() == (255, 255)
+    if transform is not None and is_opaque:
+        return colour, transform
+    if transform is not None:
+        rgb = transform.apply(colour)
+    else:
         rgb = _from_lab(colour) if colour.mode == "LAB" else colour.convert("RGB")
-    if alpha is None or alpha.getextrema() == (255, 255):
-        return rgb
+    if is_opaque:
+        return rgb, None
     canvas = PillowImage.new("RGB", rgb.size, (255, 255, 255))
     canvas.paste(rgb, mask=alpha)
-    return canvas
+    return canvas, None
 
 
 def _split(picture: PillowImage.Image) -> tuple[PillowImage.Image, PillowImage.Image | None]:
@@ -63,10 +71,9 @@ def _has_alpha_palette(picture: PillowImage.Image) -> bool:
     return picture.palette is not None and picture.palette.mode.endswith("A")
 
 
-def _apply_profile(colour: PillowImage.Image, profile: bytes) -> PillowImage.Image | None:
-    """Return the picture in sRGB, or None where the profile is sRGB already, broken, or made for another mode."""
-    transform = _transform(profile, colour.mode) if len(profile) <= _MAX_PROFILE_BYTES else None
-    return None if transform is None else transform.apply(colour)
+def _transform_of(colour: PillowImage.Image, profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """Return the way to sRGB, or None where the profile is sRGB already, broken, or made for another mode."""
+    return _transform(profile, colour.mode) if len(profile) <= _MAX_PROFILE_BYTES else None
 
 
 @functools.lru_cache(maxsize=256)

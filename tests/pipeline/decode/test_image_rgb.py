@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms
-from unlabeled.pipeline.decode.image import decode_image
-from unlabeled.pipeline.decode.image_rgb import to_rgb
+from unlabeled.pipeline.decode.image import decode_image, open_picture
+from unlabeled.pipeline.decode.image_rgb import split_profile
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.errors import Reject, RejectReason
 
@@ -20,9 +20,15 @@ def pixels(data: bytes, options: DecodeOptions = SHIFT) -> np.ndarray:
     return decode_image(data, Limits(), options).pixels.astype(np.int16)
 
 
+def to_rgb(picture: PillowImage.Image, options: DecodeOptions = SHIFT) -> PillowImage.Image:
+    colours, profile = split_profile(picture, options)
+    assert profile is None
+    return colours
+
+
 def test_rgb_without_a_profile_is_the_same_object() -> None:
     picture = broken_media.picture()
-    assert to_rgb(picture, SHIFT) is picture
+    assert to_rgb(picture) is picture
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "CMYK", "YCbCr", "HSV", "RGBA", "RGBa", "RGBX", "LAB"])
@@ -36,7 +42,7 @@ def test_every_mode_becomes_rgb_and_keeps_its_colours(mode: str) -> None:
     else:
         picture = rgb.convert(mode)
     assert picture is not None
-    got = to_rgb(picture, SHIFT)
+    got = to_rgb(picture)
     assert got.mode == "RGB"
     expected = picture.convert("L").convert("RGB") if mode in ("1", "L", "LA") else rgb
     tolerance = {"P": 20, "PA": 20}.get(mode, 2)
@@ -68,7 +74,7 @@ def test_a_float_that_is_no_number_is_a_reject(bad: float) -> None:
     values = np.zeros((8, 8), np.float32)
     values[2, 3] = bad
     with pytest.raises(Reject) as caught:
-        to_rgb(PillowImage.fromarray(values), SHIFT)
+        to_rgb(PillowImage.fromarray(values))
     assert caught.value.reason is RejectReason.NON_FINITE
 
 
@@ -96,6 +102,15 @@ def test_a_profile_is_applied() -> None:
     difference = pixels(broken_media.with_profile(turned))[..., ::-1] - pixels(plain)
     assert np.abs(difference).mean() < 3
     assert np.abs(difference).max() < 40
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_box_of_a_picture_with_a_profile_is_that_box_of_the_whole(orientation: int) -> None:
+    data = broken_media.with_orientation(orientation, quality=95, icc_profile=broken_media.swapped_profile())
+    picture = open_picture(data, Limits(), SHIFT)
+    x, y, width, height = box = (5, 3, 20, 9)
+    assert picture.profile is not None
+    assert np.array_equal(np.asarray(picture.rgb(box)), pixels(data)[y : y + height, x : x + width])
 
 
 def test_a_profile_of_srgb_changes_nothing() -> None:
