@@ -68,12 +68,15 @@ class Target:
 
 @dataclass(slots=True)
 class SourceRows:
-    """What one source has given so far: its rows, not yet in the file, or the reason why there are none."""
+    """What one source has given so far: its rows, not yet in the file, or the reason why there are none.
+
+    A row: its own cells, about how many bytes it takes, and the cells that it shares with its item's other rows.
+    """
 
     part: Mapping[str, Any]
     sha256: str
     num_bytes: int
-    rows: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    rows: list[tuple[dict[str, Any], int, dict[str, Any]]] = field(default_factory=list)
     num_output_bytes: int = 0
     filtered: Filtered | None = None
     rejected: Reject | None = None
@@ -317,7 +320,7 @@ class ShardMaker:
                 cells, num_bytes = self._writer.encode(self._row(rng, example))
                 self._clock.enter(around)
                 num_bytes += num_shared_bytes
-                source.rows.append(({**shared, **cells}, num_bytes))
+                source.rows.append((cells, num_bytes, shared))
                 source.num_output_bytes += num_bytes
                 if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
                     source.rejected = _too_much(self._target.recipe.limits.max_output_bytes)

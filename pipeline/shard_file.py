@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .config import ShardSettings
 from .encode import cell_encoder
 from .features import MEDIA_TYPE, Feature, Features
 from .ledger import RowGroup
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,9 @@ class ShardFileWriter:
         self._settings = settings
         self._bundle_size = bundle_size
         self._encoders: dict[str, Callable[[Any], Any]] = {name: cell_encoder(feature) for name, feature in features}
-        self._columns: dict[str, list[Any]] = {name: [] for name in features.names}
-        self._num_buffered_rows = 0
+        self._rows: list[Mapping[str, Any]] = []
+        self._shared: list[Mapping[str, Any]] = []
+        self._shared_of_rows: list[int] = []
         self._num_buffered_bytes = 0
         self._writer: pq.ParquetWriter | None = None
         self.num_rows = 0
@@ -65,17 +69,21 @@ class ShardFileWriter:
         cells = {name: self._encoders[name](value) for name, value in values.items()}
         return cells, sum(map(_num_bytes, cells.values()))
 
-    def append(self, cells: Mapping[str, Any], num_bytes: int) -> None:
-        """Append one row, all of its columns, as `encode` returned them."""
-        for name, column in self._columns.items():
-            column.append(cells[name])
+    def append(self, cells: Mapping[str, Any], num_bytes: int, shared: Mapping[str, Any] = _NOTHING) -> None:
+        """Append one row, all of its columns, as `encode` returned them; every row has the same own `cells`.
+
+        `shared`: the rest, one and the same object for neighbours: their columns are then made once.
+        """
+        if not self._shared or self._shared[-1] is not shared:
+            self._shared.append(shared)
+        self._rows.append(cells)
+        self._shared_of_rows.append(len(self._shared) - 1)
         self.num_rows += 1
-        self._num_buffered_rows += 1
         self._num_buffered_bytes += num_bytes
 
     def end_bundle(self) -> None:
         """Say that a bundle is complete: here, and only here, a row group may end."""
-        full = self._num_buffered_rows + self._bundle_size > self._settings.row_group_max_rows
+        full = len(self._rows) + self._bundle_size > self._settings.row_group_max_rows
         if full or self._num_buffered_bytes >= self._settings.row_group_max_num_bytes:
             self._flush()
 
@@ -94,17 +102,20 @@ class ShardFileWriter:
         self._path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        rows = self._num_buffered_rows
-        if rows == 0:
+        if not self._rows:
             return
-        arrays = [_array(feature, self._columns[name]) for name, feature in self._features]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        batch = pa.RecordBatch.from_arrays([*map(self._column, self._features)], schema=self._schema)
         if self._writer is None:
             self._writer = _open_writer(self._path, self._features, self._schema)
-        self._writer.write_batch(batch, row_group_size=rows)
-        self._columns = {name: [] for name in self._columns}
-        self._num_buffered_rows = 0
+        self._writer.write_batch(batch, row_group_size=len(self._rows))
+        self._rows, self._shared, self._shared_of_rows = [], [], []
         self._num_buffered_bytes = 0
+
+    def _column(self, named: tuple[str, Feature]) -> pa.Array:
+        name, feature = named
+        if name in self._rows[0]:
+            return _array(feature, [cells[name] for cells in self._rows])
+        return _array(feature, [shared[name] for shared in self._shared]).take(pa.array(self._shared_of_rows))
 
 
 def _open_writer(path: Path, features: Features, schema: pa.Schema) -> pq.ParquetWriter:

@@ -179,6 +179,22 @@ def test_an_empty_medium_among_others_is_kept(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "a.parquet")["image"].to_pylist() == [cells["image"], None]
 
 
+def test_cells_that_neighbours_share_give_the_same_file_as_their_own(tmp_path: Path) -> None:
+    writer = ShardFileWriter(tmp_path / "shared.parquet", MEDIA, {"task": "t"}, ShardSettings(row_group_max_rows=3), 1)
+    own = ("image", "example_id")
+    alone = []
+    for number in range(8):
+        if number % 3 == 0:
+            shared, _ = writer.encode({name: cell for name, cell in media_row(number).items() if name not in own})
+        values = {name: media_row(number)[name] for name in own}
+        writer.append(*writer.encode(values), shared)
+        writer.end_bundle()
+        alone.append(media_row(number - number % 3) | values)
+    file = writer.finish()
+    assert file is not None
+    assert file.sha256 == write(tmp_path / "alone.parquet", alone, MEDIA, row_group_max_rows=3).sha256
+
+
 def test_the_size_of_a_row_is_about_that_of_its_cells(tmp_path: Path) -> None:
     writer = ShardFileWriter(tmp_path / "a.parquet", MEDIA, {}, ShardSettings(), 1)
     cells, num_bytes = writer.encode(media_row(0))
