@@ -212,7 +212,7 @@ class Materialize:
             workers.on_start = metered.connected
             if inventory.sources.num_rows and not all(versions(target.store) for target in targets):
                 # There will be work: let workers load while this process plans.
-                workers.start(targets, inventory.sources.num_rows)
+                workers.start()
                 cpu.end("ray")
             request = replace(self._request(outputs, inventory, inputs), fingerprint=workers.fingerprints)
             draining = Draining(workers, [lease.stop_workers for lease in leases])

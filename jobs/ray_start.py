@@ -36,6 +36,7 @@ def started_ray(run: RunSettings) -> Iterator[int]:
     """
     set_environment()
     import ray
+    import ray.data
 
     address = run.address or os.environ.get("RAY_ADDRESS")
     logging.getLogger("ray.data").setLevel(logging.WARNING)
@@ -121,10 +122,11 @@ class Workers:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def start(self, targets: Sequence[Target], num_units: int) -> None:
-        """Start Ray and let it start workers; returns while these still load what they need."""
-        from ..pipeline.ray_materialize import warm_workers
+    def start(self) -> None:
+        """Start Ray, which starts one process a slot ahead of work; returns while these still load.
 
+        Run nothing in them before the run's own workers: a process that has run a task becomes no worker any more.
+        """
         if self._num_slots:
             return
         started = time.monotonic()
@@ -132,19 +134,18 @@ class Workers:
         self.ray_start_seconds = time.monotonic() - started
         if self.on_start is not None:
             self.on_start()
-        warm_workers(targets, min(self._num_slots, num_units))
 
     def __call__(self, targets: Sequence[Target], units: Sequence[WorkUnit]) -> Iterator[Mapping[str, Any]]:
         """Make the units' shards; one row a shard as they are done."""
         from ..pipeline.ray_materialize import run_units
 
         if units:
-            self.start(targets, len(units))
+            self.start()
             yield from run_units(targets, units, self._inputs, self._run, self._num_slots)
 
     def fingerprints(self, target: Target, sources: pa.Table) -> Iterator[pa.Table]:
         """Take the fingerprints of sources (inventory columns); a table a task as they are done."""
         from ..pipeline.ray_fingerprints import run_fingerprints
 
-        self.start([target], sources.num_rows)
+        self.start()
         yield from run_fingerprints(target, sources, self._inputs, self._run, self._num_slots)

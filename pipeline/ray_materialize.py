@@ -83,13 +83,6 @@ def group_units(units: Sequence[WorkUnit], num_slots: int, min_weight: int) -> l
     return [*groups, group] if group else groups
 
 
-def warm_workers(targets: Sequence[Target], num_workers: int) -> list[Any]:
-    """Start workers, their imports and their decoders while the driver still lists and plans; returns at once."""
-    send_along(targets)
-    task = ray.remote(num_cpus=1, max_retries=0)(_warm)
-    return [task.remote(targets[0]) for _ in range(num_workers)]
-
-
 def send_along(targets: Sequence[Target]) -> None:
     """Let users' own task files travel with the job: workers on other machines do not have them."""
     for target in targets:
@@ -236,11 +229,6 @@ class _Worker:
                 yield _results(waiting, fence)
             except UnlabeledError as error:
                 yield pa.Table.from_pylist([_error_row(error)], RESULT_SCHEMA)
-
-
-def _warm(target: Target) -> bool:
-    fence_of(target).start()
-    return True
 
 
 def _results(done: Iterable[tuple[Sequence[Job], Future[Receipt]]], fence: Fence) -> pa.Table:
