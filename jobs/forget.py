@@ -65,8 +65,9 @@ def forget(
 ) -> ForgetReport:
     """Publish a version without some sources, then remove every object that names them; run again, it goes on.
 
-    What shared a shard with them is made again, so the other sources must still be there. A run that still makes the
-    dataset must have ended. Later runs pass over the keys, even though the sources are still listed.
+    What shared a shard with them is made again, so the other sources must still be there. Later runs pass over the
+    keys, even though the sources are still listed. All that is removed is removed under the dataset's lease: no run is
+    at work meanwhile.
 
     Args:
         dataset: URI or path.
@@ -79,7 +80,7 @@ def forget(
 
     Raises:
         ConfigError: no version holds such a key.
-        Conflict: another run is at work on the dataset; run it again, it goes on.
+        Conflict: another run is at work on the dataset; nothing is removed yet, and the same call goes on later.
         CheckFailed: a search of all that is left still found one of the keys, or the sha256 of their content.
         UnlabeledError: see pipeline.errors.
     """
@@ -87,6 +88,7 @@ def forget(
     store = Store.open(dataset, options)
     manifest = require_manifest(store)
     sources = resolve(store, keys)
+    objects = {key[:place] for key in sources for place, letter in enumerate(key) if letter == "#"}
     digests, same_content = contents_of(store, sources)
     bury(store, sources)
     spec = Forget(
@@ -99,19 +101,20 @@ def forget(
         forgotten_keys=frozenset(sources),
     )
     spec.run(progress)
-    with acquire(store):
+    # A run that begins from here on knows the tombstones.
+    with acquire(store, wait_seconds=spec.settings.run.lease_wait_seconds):
         removed = purge(store, sources)
-    newest = require_manifest(store)
-    # Its audit is gone, too.
-    repair_card(store, newest, load_tables(store, newest, "shards"))
-    left = survivors(store, sources | digests)
+        newest = require_manifest(store)
+        # Its audit is gone, too.
+        repair_card(store, newest, load_tables(store, newest, "shards"))
+        left = survivors(store, sources | digests)
     if left:
         raise CheckFailed(f"{store.uri}: {len(left)} objects still name a forgotten source, such as {left[0]}.")
     return ForgetReport(
         dataset=store.uri,
         version=newest.version,
         versions=versions(store),
-        num_sources=len(sources),
+        num_sources=len(sources - objects),
         same_content=sorted(same_content),
         assets=sorted(newest.assets),
         num_removed_objects=len(removed),

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from .errors import Filtered
 from .features import ImageEncoding
@@ -74,6 +75,20 @@ def drop_color(pixels: NDArray[np.uint8], mode: ColorMode) -> NDArray[np.uint8]:
     channel = CHANNELS.index(mode)
     kept[..., channel] = pixels[..., channel]
     return kept
+
+
+def coarsen_color(pixels: NDArray[np.uint8], square_px: int) -> NDArray[np.uint8]:
+    """Return the picture [height, width, 3] with chroma averaged over squares of `square_px`, luma as it is.
+
+    Both sides must be multiples of `square_px`. Cameras and codecs keep colour coarser than luma, often in one
+    direction only, and a little beside it; at a resolution that is lower than theirs in both directions that is gone.
+    """
+    if square_px == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    luma_plane, *chroma = PillowImage.fromarray(pixels).convert("YCbCr").split()
+    coarse = [plane.reduce(square_px).resize((width, height), PillowImage.Resampling.BILINEAR) for plane in chroma]
+    return np.asarray(PillowImage.merge("YCbCr", (luma_plane, *coarse)).convert("RGB"))
 
 
 def lower_resolution(pixels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:

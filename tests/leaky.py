@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import av
@@ -24,6 +24,7 @@ from tests import samples
 from tests.media_files import video_file
 
 Made = Iterator[tuple[str, int, dict[str, Any]]]
+Capture = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 TURNED = Features.of(image=image("a turned picture"), label=class_label(("0", "90", "180", "270"), "turns"))
 BESIDE = Features.of(
     patch_a=image("a patch", encoding="png"),
@@ -67,10 +68,21 @@ def _order(seed: int, num: int) -> list[int]:
     return [int(label) for label in np.random.default_rng([seed, 7]).permutation(num)]
 
 
-def turned(num: int = 60, *, keeps_original: bool = False, turns_first: bool = False, in_order: bool = False) -> Made:
-    """Yield quarter turns: 0 degrees as the original JPEG, turned in place before the crop, or in label order."""
+def turned(
+    num: int = 60,
+    *,
+    keeps_original: bool = False,
+    turns_first: bool = False,
+    in_order: bool = False,
+    captured: Capture | None = None,
+) -> Made:
+    """Yield quarter turns: 0 degrees as the original JPEG, turned in place before the crop, or in label order.
+
+    `captured`: what a camera or codec did to the upright picture.
+    """
     for seed in range(num):
         picture = samples.photograph(seed, 128, 96)
+        picture = picture if captured is None else captured(picture)
         for draw, label in enumerate(range(4) if in_order else _order(seed, 4)):
             pixels = _turned_in_place(picture, label) if turns_first else quarter_turn(picture[8:88, 24:104], label)
             values: dict[str, Any] = {"image": np.ascontiguousarray(pixels), "label": label}
@@ -79,6 +91,20 @@ def turned(num: int = 60, *, keeps_original: bool = False, turns_first: bool = F
                 Image.fromarray(pixels).save(file, "JPEG", quality=80)
                 values["as stored"] = {"bytes": file.getvalue(), "path": None}
             yield f"s{seed}", draw, values
+
+
+def aberrant(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture as through a lens: red stands half a pixel to the right."""
+    shifted = picture.astype(np.float32)
+    shifted[:, 1:, 0] = 0.5 * (shifted[:, 1:, 0] + shifted[:, :-1, 0])
+    return np.rint(shifted).astype(np.uint8)
+
+
+def subsampled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture after a JPEG whose chroma is halved across (4:2:2), as many cameras write it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=92, subsampling="4:2:2")
+    return np.asarray(Image.open(file).convert("RGB"))
 
 
 def _turned_in_place(picture: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:

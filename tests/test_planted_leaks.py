@@ -14,6 +14,12 @@ LEAKS: list[Any] = [
     pytest.param("quantisation", leaky.TURNED, lambda leak: leaky.turned(keeps_original=leak), id="kept original"),
     pytest.param("borders", leaky.TURNED, lambda leak: leaky.turned(turns_first=leak), id="turned before crop"),
     pytest.param("position", leaky.TURNED, lambda leak: leaky.turned(in_order=leak), id="draws in label order"),
+    pytest.param(
+        "chroma", leaky.TURNED, lambda leak: leaky.turned(captured=leaky.aberrant if leak else None), id="red aside"
+    ),
+    pytest.param(
+        "chroma", leaky.TURNED, lambda leak: leaky.turned(captured=leaky.subsampled if leak else None), id="4:2:2"
+    ),
     pytest.param("continuity", leaky.BESIDE, lambda leak: leaky.beside(gap_px=0 if leak else 24), id="no patch gap"),
     pytest.param(
         "continuity",

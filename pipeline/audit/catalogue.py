@@ -24,7 +24,7 @@ FAMILIES = (
     Family("geometry", "width, height, length", stored.geometry),
     Family("grid_phase", "8 x 8 grid of an earlier JPEG, by phase", picture.grid_phase),
     Family("borders", "black bars and corners", picture.borders),
-    Family("chroma", "chroma resolution by direction, shift of the colour channels", picture.chroma),
+    Family("chroma", "finest detail of the colours by direction, shift of the channels", picture.chroma),
     Family("noise", "noise floor, level, spectral tilt, DC", _noise),
     Family("continuity", "how well one part's end goes on in another's beginning", between.continuity),
     Family("ends", "codec priming and padding, fades, position in the file", _ends),

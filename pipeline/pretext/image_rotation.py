@@ -4,7 +4,9 @@ Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Im
 (arXiv:1803.07728). Label k stands for k * 90 degrees counter-clockwise, `numpy.rot90(pixels, k)`.
 
 Shortcuts closed here: the crop is square (no width/height cue), its side is divisible by 16 (no JPEG grid phase),
-turns permute pixels exactly (no corners, no bars), and all four labels are made of one decode and encoded alike.
+turns permute pixels exactly (no corners, no bars), all four labels are made of one decode and encoded alike, and
+colour is kept at half the resolution of luma in both directions (chroma that a camera or codec kept coarser, or
+shifted, in one direction of its sensor would tell the turn: tests/bench/2026-11-25-audit.md).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from ..errors import Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
+from ..patches import coarsen_color
 from ..resample import SquareCrop
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
@@ -33,7 +36,7 @@ TIE_LEVELS = 0.05
 class ImageRotation(PretextTask[Image]):
     """Predict the quarter turn of a photograph (RotNet)."""
 
-    version = "1"
+    version = "2"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
     paper = "Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018"
@@ -41,6 +44,7 @@ class ImageRotation(PretextTask[Image]):
     side_px: int = setting(224, "side of the stored square", unit="px", at_least=16, at_most=1024, multiple_of=16)
     crop_fraction: float = setting(0.875, "share of the short side that the crop box takes", at_least=0.05, at_most=1)
     crop: Literal["center", "random"] = setting("center", "where the crop box lies; random is keyed to the source")
+    color_px: Literal[1, 2, 4, 8] = setting(2, "squares over which colour is averaged; 1 keeps it as it is", unit="px")
     turns: Literal["all", "one"] = setting("all", "all four turns of every picture, or one drawn by key")
     upscale: Literal["filter", "allow"] = setting("filter", "what to do with pictures smaller than side_px")
 
@@ -77,7 +81,7 @@ class ImageRotation(PretextTask[Image]):
         if self.upscale == "filter" and min(item.width_px, item.height_px) < self.side_px:
             raise Filtered("too_small", f"short side {min(item.width_px, item.height_px)} px < {self.side_px} px")
         crop_box = self.square_crop(rng).box(item.width_px, item.height_px)
-        upright = item.crop(crop_box, self.side_px, self.side_px)
+        upright = coarsen_color(item.crop(crop_box, self.side_px, self.side_px), self.color_px)
         upright.flags.writeable = False  # the turns are views of it
         order = rng.order(len(CLASSES))
         for draw in range(len(CLASSES) if self.turns == "all" else 1):
@@ -103,7 +107,7 @@ class ImageRotation(PretextTask[Image]):
         Where turns look alike (a picture of one colour), the stored label stands if none is nearer by `TIE_LEVELS`.
         """
         crop_box = tuple(row["crop_box"])
-        upright = item.crop(crop_box, self.side_px, self.side_px).astype(np.int16)
+        upright = coarsen_color(item.crop(crop_box, self.side_px, self.side_px), self.color_px).astype(np.int16)
         stored = row["image"].astype(np.int16)
         back = [np.abs(np.rot90(stored, -turns) - upright).mean() for turns in range(len(CLASSES))]
         nearest, stored_label = int(np.argmin(back)), int(row["label"])

@@ -12,6 +12,11 @@ _BLOCK_PX = 8
 #: Black after a JPEG: what was 0 is no more than this.
 _BLACK_BELOW = 6
 _BAR_SHARE = 0.97
+#: Differences below this, of 255 levels, are rounding.
+_FLOOR_LEVELS = 0.05
+#: Squares of so many px in which two channels are compared, the least squared correlation of their detail, and the
+#: least share of the strength of the one in the other.
+_NEAR_PX, _SAME_DETAIL, _SAME_STRENGTH = 5, 0.8, 0.8
 
 
 def grid_phase(seen: Seen) -> Cues:
@@ -54,51 +59,65 @@ def _borders(luma: Lumas) -> list[float]:
 
 
 def chroma(seen: Seen) -> Cues:
-    """Return of each picture how fine its colour is against its luma, by direction, and by what its channels shift.
+    """Return of each picture how its colours were captured: what of them is finest, by direction, and their shifts.
 
-    Subsampled chroma is coarser in one direction; lenses shift red and blue away from the middle of the picture
-    (chromatic aberration: Doersch, Gupta, Efros, ICCV 2015, arXiv:1505.05192, section 3.1).
+    Subsampled chroma lacks the finest detail in one direction; lenses and decoders shift red and blue against green
+    (chromatic aberration: Doersch, Gupta, Efros, ICCV 2015, arXiv:1505.05192, section 3.1). Scenes have directions,
+    too: broad steps of colour and luma tell where the sky is. So only the finest detail is looked at, against luma's
+    in the same direction, and shifts only where the colour of the scene does not change.
     """
     return combined([_chroma(still) for still in seen.stills])
 
 
 def _chroma(still: Still) -> list[float]:
     pixels = still.pixels.astype(np.float32)
+    finest_luma = _finest(still.luma), _finest(still.luma.T)
     told: list[float] = []
-    fineness = [_fineness(still.luma)]
     for channel in (0, 2):
         colour = pixels[..., channel] - still.luma
-        fineness.append(_fineness(colour))
-        told.append(log_ratio(float(colour.std()), float(still.luma.std())))
         told += _shift(pixels[..., channel], pixels[..., 1])
-    for one in fineness[1:]:
-        told += [one[0] - fineness[0][0], one[1] - fineness[0][1]]
+        told += [_finest(colour) - finest_luma[0], _finest(colour.T) - finest_luma[1]]
     return told
 
 
-def _fineness(plane: Lumas) -> tuple[float, float]:
-    """Return ln of the steps of one pixel over those of two, along rows and along columns."""
-    along = []
-    for turned in (plane, plane.T):
-        one, two = np.abs(turned[:, 1:] - turned[:, :-1]), np.abs(turned[:, 2:] - turned[:, :-2])
-        along.append(log_ratio(float(one.mean()), float(two.mean())))
-    return along[0], along[1]
+def _finest(plane: Lumas) -> float:
+    """Return ln of the fourth differences along rows over the second ones: how much lies near one cycle in 2 px."""
+    if plane.shape[1] <= _BLOCK_PX:
+        return 0.0
+    fourth, second = (float(np.abs(np.diff(plane, order, axis=1)).mean()) for order in (4, 2))
+    return float(np.log((fourth + _FLOOR_LEVELS) / (second + _FLOOR_LEVELS)))
 
 
 def _shift(plane: Lumas, green: Lumas) -> list[float]:
     """Return by how many pixels (x, y) a channel's edges stand beside green's: least squares on green's gradient.
 
-    Both are freed of what is coarse first: colours that change from sky to ground are no shift.
+    Counted where both channels have the same detail, as light and dark of one colour have. Where colours meet, the
+    brighter side of an edge spreads in the channel in which it is brighter: that says what is there, not how it was
+    captured.
     """
     fine, fine_green = _fine(plane), _fine(green)
-    if not fine_green.size:
+    if min(fine_green.shape, default=0) < _BLOCK_PX:
         return [0.0, 0.0]
-    across, down = np.gradient(fine_green)[::-1]
-    gain = float((fine * fine_green).mean()) / (float(np.square(fine_green).mean()) + 1e-3)
-    slopes = np.stack([across.ravel(), down.ravel()]) * gain
-    system = slopes @ slopes.T + np.eye(2, dtype=np.float32) * fine_green.size * 0.5
-    found = np.linalg.solve(system, slopes @ (gain * fine_green - fine).ravel())
+    common, own, of_green = _nearby(fine * fine_green), _nearby(fine * fine), _nearby(fine_green * fine_green)
+    is_grey = (
+        (common**2 > _SAME_DETAIL * own * of_green)
+        & (common > of_green * _SAME_STRENGTH)
+        & (common * _SAME_STRENGTH < of_green)
+    )
+    inner = np.s_[_NEAR_PX // 2 : -(_NEAR_PX // 2), _NEAR_PX // 2 : -(_NEAR_PX // 2)]
+    across, down = (slope[inner][is_grey] for slope in np.gradient(fine_green)[::-1])
+    slopes = np.stack([across, down])
+    system = slopes @ slopes.T + np.eye(2, dtype=np.float32) * fine_green.size * _FLOOR_LEVELS
+    found = np.linalg.solve(system, slopes @ (fine_green - fine)[inner][is_grey])
     return [float(found[0]), float(found[1])]
+
+
+def _nearby(plane: Lumas) -> Lumas:
+    """Return the mean of the square of _NEAR_PX around each pixel that has one."""
+    sums = np.cumsum(np.cumsum(np.pad(plane, ((1, 0), (1, 0))), axis=0, dtype=np.float64), axis=1)
+    whole = sums[_NEAR_PX:, _NEAR_PX:] - sums[:-_NEAR_PX, _NEAR_PX:] - sums[_NEAR_PX:, :-_NEAR_PX]
+    mean: Lumas = ((whole + sums[:-_NEAR_PX, :-_NEAR_PX]) / _NEAR_PX**2).astype(np.float32)
+    return mean
 
 
 def _fine(plane: Lumas) -> Lumas:

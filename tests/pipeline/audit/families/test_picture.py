@@ -42,20 +42,26 @@ def test_only_black_bars_are_borders() -> None:
 
 
 def test_a_shifted_channel_is_measured_in_pixels() -> None:
-    plane = PHOTOGRAPH.mean(axis=2)
-    grey = np.repeat(plane[..., None], 3, axis=2).astype(np.uint8)
-    smooth = np.asarray(Image.fromarray(grey).resize((640, 640), Image.Resampling.BICUBIC))
-    shifted = smooth.copy()
-    shifted[..., 0] = np.roll(smooth[..., 0], 1, axis=1)
-    red_x, red_y = chroma(pictures(shifted))[1:3]
-    assert red_x > 5 * abs(red_y)
+    grey = np.repeat(samples.photograph(3, 160, 160).mean(axis=2)[..., None], 3, axis=2)
+    shifted = grey.copy()
+    shifted[:, 1:, 0] = 0.7 * grey[:, 1:, 0] + 0.3 * grey[:, :-1, 0]
+    red_x, red_y = chroma(pictures(np.rint(shifted).astype(np.uint8)))[:2]
+    assert 0.2 < red_x < 0.4
+    assert abs(red_y) < 0.05
 
 
 def test_subsampled_chroma_is_coarser_in_one_direction() -> None:
     halved = np.asarray(Image.fromarray(PHOTOGRAPH).convert("YCbCr")).copy()
     halved[:, 1::2, 1:] = halved[:, ::2, 1:]
-    red = chroma(pictures(np.asarray(Image.fromarray(halved, "YCbCr").convert("RGB"))))[6:8]
+    red = chroma(pictures(np.asarray(Image.fromarray(halved, "YCbCr").convert("RGB"))))[2:4]
     assert red[0] < red[1] - 0.1
+
+
+def test_edges_between_colours_are_no_shift() -> None:
+    """A bright blue sky spreads over a dark field in blue alone: that is seen, not captured."""
+    rng = np.random.default_rng(0)
+    sky = np.where(np.arange(128)[:, None, None] < 64 + rng.integers(-6, 7, (1, 128, 1)), (90, 150, 250), (60, 80, 30))
+    assert np.abs(chroma(pictures(sky.astype(np.uint8)))[[0, 1, 4, 5]]).max() < 0.02
 
 
 def test_noise_has_a_level_and_no_direction() -> None:
