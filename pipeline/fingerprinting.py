@@ -13,7 +13,7 @@ import pyarrow as pa
 from .config import Recipe
 from .decode.fence import Fence
 from .errors import Reject
-from .fingerprint import audio, image, text
+from .fingerprint import audio, image, text, video
 from .fingerprint_store import FINGERPRINTS_SCHEMA
 from .grouping import Copies
 from .inventory import OpenSource, SourceReader
@@ -44,6 +44,12 @@ def _of_sound(source: OpenSource, fence: Fence) -> bytes | None:
     return audio.fingerprint(fence.audio(source.ranged(), source.source_key))
 
 
+def _of_video(source: OpenSource, fence: Fence) -> bytes | None:
+    opened = fence.video(source.ranged())
+    (clip,) = opened.clips([video.request(opened.info)])
+    return video.fingerprint(opened.info, clip)
+
+
 def _of_text(source: OpenSource, fence: Fence) -> bytes | None:
     return text.fingerprint(document.text for document in fence.documents(source.ranged(), source.source_key))
 
@@ -51,18 +57,16 @@ def _of_text(source: OpenSource, fence: Fence) -> bytes | None:
 _MEDIA: Mapping[str, _Medium] = {
     Modality.IMAGE: _Medium(image.KIND, _of_picture, _copies_of_pictures),
     Modality.AUDIO: _Medium(audio.KIND, _of_sound, audio.copies),
+    Modality.VIDEO: _Medium(video.KIND, _of_video, video.copies),
+    Modality.VIDEO_AUDIO: _Medium(video.KIND, _of_video, video.copies),
     Modality.TEXT: _Medium(text.KIND, _of_text, text.copies),
 }
-
-
-#: Of other media only exact copies are found.
-_EXACT = _Medium("exact-1", lambda _source, _fence: None, lambda _data: np.empty((0, 2), np.int64))
 
 
 def kind_of(modality: str, recipe: Recipe) -> str:
     """Return the kind of the fingerprints of a medium: another kind is another fingerprint, taken anew."""
     options = recipe.model_dump(mode="json", include={"limits", "decode", "decoders"})
-    return f"{_MEDIA.get(modality, _EXACT).kind}@{sha256_hex(repr(sorted(options.items())).encode())[:8]}"
+    return f"{_MEDIA[modality].kind}@{sha256_hex(repr(sorted(options.items())).encode())[:8]}"
 
 
 def take_fingerprints(sources: pa.Table, modality: str, kind: str, inputs: Store, fence: Fence) -> pa.Table:
@@ -77,7 +81,7 @@ def take_fingerprints(sources: pa.Table, modality: str, kind: str, inputs: Store
     listed = {row["source_key"]: row for row in sources.select(["source_key", "etag", "num_bytes"]).to_pylist()}
     with SourceReader(inputs, sources) as reader:
         for source in reader:
-            found = _take(source, _MEDIA.get(modality, _EXACT), fence)
+            found = _take(source, _MEDIA[modality], fence)
             if found is not None:
                 rows.append({**listed[source.source_key], **found, "kind": kind})
     return pa.Table.from_pylist(rows, FINGERPRINTS_SCHEMA)
@@ -101,7 +105,7 @@ def find_copies(fingerprints: pa.Table, modality: str) -> Copies:
     taken = np.array([row for row, value in enumerate(data) if value is not None], np.int64)
     pairs = np.array(list(exact_pairs(table["sha256"].to_pylist())), np.int64).reshape(-1, 2)
     if len(taken) > 1:
-        pairs = np.concatenate([pairs, taken[_MEDIA.get(modality, _EXACT).copies([data[row] for row in taken])]])
+        pairs = np.concatenate([pairs, taken[_MEDIA[modality].copies([data[row] for row in taken])]])
     neighbours: dict[str, list[str]] = defaultdict(list)
     for first, second in np.unique(np.sort(pairs, axis=1), axis=0).tolist():
         neighbours[keys[first]].append(keys[second])
