@@ -104,7 +104,9 @@ class RunSettings(_Settings):
         None, ge=2**28, description="memory to set aside for a worker with its decoder; default what `limits` may need"
     )
     lease_wait_seconds: float = Field(0, ge=0, description="wait so long for another run at work on the dataset")
-    max_task_retries: int = Field(8, ge=0, description="how often Ray starts a task again after its worker died")
+    # Not what bounds a deadly source (trials do). A machine that is lost costs a dozen before Ray knows of it: each
+    # connection that is refused counts.
+    max_task_retries: int = Field(40, ge=0, description="how often Ray starts a task again after its worker died")
     hang_seconds: float = Field(
         600, gt=0, description="a worker that is busy with one source for so long, and a second a MiB of it, hangs"
     )

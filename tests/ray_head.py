@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -32,7 +34,7 @@ class RayHead:
     @property
     def env(self) -> dict[str, str]:
         """Return the variables that let a client or a node in."""
-        return {**_ENV, "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+        return {**_ENV, **_cluster(self.gcs_address), "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
     def kill(self) -> None:
         """End the head, its workers and drivers at once, and remove what it wrote."""
@@ -40,12 +42,36 @@ class RayHead:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class RayNode:
+    """A further node of a head's cluster: a raylet with its agent and workers."""
+
+    process: subprocess.Popen[bytes]
+
+    def runs(self, name: str) -> bool:
+        """Return whether one of its workers has this name in its title, as Ray shows it in `ps`."""
+        import psutil
+
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if name in " ".join(one.cmdline()):
+                    return True
+        return False
+
+    def kill(self) -> None:
+        """End it at once with all that runs on it, as a machine that loses its power."""
+        kill_family(self.process)
+
+
 _ENV = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Otherwise a driver takes the host's outer address for 127.0.0.1, where nothing listens.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+
+
+def _cluster(address: str) -> dict[str, str]:
+    """Say whether further nodes may join: at 127.0.0.1 Ray would take the host's outer address, where nothing listens."""
+    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if address.startswith("127.0.0.1:") else "1"}
 
 
 def free_ports(count: int) -> list[int]:
@@ -72,8 +98,16 @@ def bare_python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def start_head(num_cpus: int = 2, env: dict[str, str] | None = None) -> RayHead:
-    """Start a head in an environment without this project and return once its dashboard answers.
+def start_head(
+    num_cpus: int = 2, env: dict[str, str] | None = None, *, is_bare: bool = True, ip: str = "127.0.0.1"
+) -> RayHead:
+    """Start a head and return once its dashboard answers.
+
+    Args:
+        num_cpus: that it has for work.
+        env: further variables of the head, its workers and drivers.
+        is_bare: in an environment without this project; otherwise in this one.
+        ip: address of the loopback interface; another than 127.0.0.1 where further nodes shall join.
 
     Raises:
         RuntimeError: it ended, or did not answer in time; the end of its log is in the message.
@@ -85,28 +119,80 @@ def start_head(num_cpus: int = 2, env: dict[str, str] | None = None) -> RayHead:
     token_file.write_text(secrets.token_hex(32))
     gcs, dashboard, metrics, agent, agent_grpc, client, runtime_env = free_ports(7)
     log = folder / "head.log"
-    python = bare_python(folder / "venv")
+    python = bare_python(folder / "venv") if is_bare else Path(sys.executable)
     command = [
         *(str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--temp-dir={folder}/ray"),
-        *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--dashboard-host=127.0.0.1"),
+        *(f"--node-ip-address={ip}", f"--port={gcs}", f"--dashboard-host={ip}"),
         *(f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}"),
         *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"),
         *(f"--runtime-env-agent-port={runtime_env}", f"--ray-client-server-port={client}"),
         *(f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--disable-usage-stats"),
+        '--resources={"head": 1}',
     ]
-    started = {**os.environ, **_ENV, **(env or {}), "RAY_AUTH_TOKEN_PATH": str(token_file)}
+    started = {**os.environ, **_ENV, **_cluster(f"{ip}:{gcs}"), **(env or {}), "RAY_AUTH_TOKEN_PATH": str(token_file)}
     started["PATH"] = f"{python.parent}:{started['PATH']}"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=started, start_new_session=True
         )
-    head = RayHead(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", token_file, folder, process)
+    head = RayHead(f"http://{ip}:{dashboard}", f"{ip}:{gcs}", token_file, folder, process)
     try:
         _wait_until_ready(head, log)
     except BaseException:
         head.kill()
         raise
     return head
+
+
+def start_node(head: RayHead, num_cpus: int, env: dict[str, str], ip: str) -> RayNode:
+    """Start a further node on this machine, in the environment of this project, and return once the head knows it.
+
+    Args:
+        head: of the cluster that it joins.
+        num_cpus: that it has for work.
+        env: further variables of the node and its workers.
+        ip: address of the loopback interface that no other node has.
+
+    Raises:
+        RuntimeError: it ended, or the head did not know it in time; the end of its log is in the message.
+    """
+    metrics, agent, agent_grpc, runtime_env = free_ports(4)
+    folder = Path(tempfile.mkdtemp(prefix="node-", dir=head.folder))
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={head.gcs_address}"),
+        *(f"--node-ip-address={ip}", f"--temp-dir={folder}/ray", f"--metrics-export-port={metrics}"),
+        *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"),
+        *(f"--runtime-env-agent-port={runtime_env}", f"--num-cpus={num_cpus}"),
+        *("--object-store-memory=100000000", "--disable-usage-stats"),
+    ]
+    log = folder / "node.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env={**os.environ, **env, **head.env},
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if ip in _alive_ips(head):
+            return RayNode(process)
+        time.sleep(0.2)
+    kill_family(process)
+    raise RuntimeError(f"the Ray node did not become ready:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _alive_ips(head: RayHead) -> set[str]:
+    """Return the addresses of a cluster's living nodes."""
+    request = urllib.request.Request(  # noqa: S310 - our own URL
+        f"{head.address}/api/v0/nodes?filter_keys=state&filter_predicates=%3D&filter_values=ALIVE",
+        headers={"Authorization": f"Bearer {head.token_file.read_text()}"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - our own URL
+        rows = json.load(reply)["data"]["result"]["result"]
+    return {row["node_ip"] for row in rows}
 
 
 def kill_family(process: subprocess.Popen[bytes]) -> None:
