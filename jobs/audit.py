@@ -20,7 +20,7 @@ from ..pipeline.errors import CheckFailed, ConfigError
 from ..pipeline.manifest import load_tables, require_manifest, versions
 from ..pipeline.storage import Store, StoreOptions
 from .audit_meaning import judge_meaning
-from .ray_start import started_ray
+from .ray_start import has_cluster, started_ray
 
 #: Fewer row groups than this are measured sooner than a local Ray has started.
 _FEW_UNITS = 4
@@ -60,6 +60,16 @@ class Audit:
         """
         if self.max_examples < 1:
             raise ConfigError(f"`--max-examples` must be at least 1, but is {self.max_examples}.")
+        if not has_cluster(self.run):
+            return self._report()
+        with started_ray(self.run):
+            from .ray_metrics import show_leakage
+
+            report = self._report()
+            show_leakage(report)
+            return report
+
+    def _report(self) -> AuditReport:
         began = time.monotonic()
         store = Store.open(self.dataset, self.store_options)
         manifest = require_manifest(store, self.version)
@@ -96,7 +106,7 @@ class Audit:
         return report
 
     def _measured(self, store: Store, spec: Spec, units: list[Unit]) -> pa.Table:
-        if len(units) < _FEW_UNITS and not self.run.address:
+        if len(units) < _FEW_UNITS:
             return measure_here(store, spec, units)
         with started_ray(self.run):
             from ..pipeline.ray_audit import measure_on_ray

@@ -27,7 +27,7 @@ from ..pipeline.parts import part_names
 from ..pipeline.pilot import PILOT_NUM_SOURCES, Pilot, hash_sources, run_pilot, sample_items
 from ..pipeline.plan import Shards
 from ..pipeline.shard import Target
-from ..pipeline.storage import Store, StoreOptions
+from ..pipeline.storage import Store, StoreOptions, last_name
 from ..pipeline.task import Modality, PretextTask
 from ..pipeline.versions import codec_versions
 from .config import Settings, assignments, assignments_of
@@ -374,7 +374,7 @@ def _leased(
 
 def _labels(target: Target) -> dict[str, str]:
     """Labels of a dataset's metrics: its last name and its task, as many series as there are datasets."""
-    return {"dataset": target.store.uri.rstrip("/").rpartition("/")[2], "task": target.recipe.task.name}
+    return {"dataset": last_name(target.store.uri), "task": target.recipe.task.name}
 
 
 class _DriverCpu:

@@ -12,7 +12,9 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
+from ..pipeline.audit.report import AuditReport
 from ..pipeline.materialize import Progress
+from ..pipeline.storage import last_name
 
 _LABELS = ("dataset", "task")
 #: Column of a finished shard's row -> (metric, what it counts).
@@ -80,3 +82,16 @@ class MeteredProgress:
     def _set_gauges(self) -> None:
         self._gauge_remaining.set(self._remaining)
         self._gauge_since.set(self._since if self._remaining > 0 else 0)
+
+
+def show_leakage(report: AuditReport) -> None:
+    """Show an audit's scores of artefacts, the highest of a family where it tells several labels. Ray must run."""
+    gauge = Gauge(
+        "unlabeled_audit_leakage",
+        "How well a family of artefacts tells the label in the last audit: 0 as chance, 1 always right.",
+        (*_LABELS, "family"),
+    )
+    labels = {"dataset": last_name(report.dataset), "task": report.task}
+    for one in sorted(report.families, key=lambda one: one.score):
+        if one.verdict != "semantic":
+            gauge.set(one.score, {**labels, "family": one.family})

@@ -27,6 +27,11 @@ _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _OBJECT_STORE_BYTES = 80 * 2**20
 
 
+def has_cluster(run: RunSettings) -> bool:
+    """Return whether there is a cluster to connect to, so that no local Ray would be started."""
+    return bool(run.address or os.environ.get("RAY_ADDRESS"))
+
+
 @contextlib.contextmanager
 def started_ray(run: RunSettings) -> Iterator[int]:
     """Connect to a cluster or start a local Ray, and yield the number of CPU slots.

@@ -270,6 +270,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     return scheme, rest
 
 
+def last_name(uri: str) -> str:
+    """Return what stands after the last slash: how people call a dataset or a run."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
 def open_parent(uri: str | Path, options: StoreOptions | None = None) -> tuple[Store, str]:
     """Return (store of the folder that holds the object `uri`, the object's key in it); contacts nothing.
 

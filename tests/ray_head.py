@@ -70,7 +70,7 @@ _ENV = {
 
 
 def _cluster(address: str) -> dict[str, str]:
-    """Say whether further nodes may join: at 127.0.0.1 Ray would take the host's outer address, where nothing listens."""
+    """Say whether further nodes may join: at 127.0.0.1 Ray would take the host's outer address for its own."""
     return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if address.startswith("127.0.0.1:") else "1"}
 
 

@@ -42,9 +42,9 @@ class Place:
         return f"{self.uri}/{name}"
 
 
-def jpeg(seed: int, width_px: int = 56, height_px: int = 48) -> bytes:
+def jpeg(seed: int, width_px: int = 56, height_px: int = 48, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(samples.photograph(seed, width_px, height_px)).save(buffer, "JPEG", quality=90)
+    Image.fromarray(samples.photograph(seed, width_px, height_px)).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

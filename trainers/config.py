@@ -62,7 +62,7 @@ class RunSettings(_Settings):
     """Where a run takes place; none of it changes what is learnt but for rounding."""
 
     num_workers: int = Field(1, ge=0, description="Ray Train workers; 0: in this process, without Ray")
-    cpus_per_worker: float | None = Field(None, gt=0, description="default: the cluster's CPUs shared equally")
+    cpus_per_worker: float | None = Field(None, gt=0, description="default: as many as fit for each")
     num_cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray; default all")
     address: str | None = Field(None, description="address of a Ray cluster; default a local Ray")
     max_failures: int = Field(3, ge=-1, description="how often workers are started again after one died; -1: always")

@@ -20,18 +20,23 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.metrics import Gauge
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..pipeline.errors import ConfigError, Interrupted, UnlabeledError
+from ..pipeline.storage import last_name
 from .config import PretrainSettings
 from .loop import Diverged, Report
+from .placing import Machine, cpus_for_each, num_places
 from .pretrain import pretrain_here
 from .ranks import Ranks
 from .run import PretrainResult, Run
 
 #: Time between two looks of the driver for reports, and of the first worker for a request to stop.
 _POLL_SECONDS = 1.0
-#: Shown in Ray's metrics as `unlabeled_train_<name>`.
-_GAUGES = {
+#: Ray sets it for the driver of a submitted job.
+_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+#: Shown in Ray's metrics as `unlabeled_train_<name>`, labelled with the last name of the run.
+GAUGES = {
     "loss": "Mean loss since the last report.",
     "accuracy": "Share of right predictions since the last report.",
     "examples_per_second": "Examples trained on a second, over all workers.",
@@ -61,7 +66,7 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     # A worker that died is found sooner; the default is two seconds.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
-    mailbox: Any = _Mailbox.remote()  # type: ignore[attr-defined]
+    mailbox = _mailbox_here()
     with _watching(mailbox, report, should_stop), tempfile.TemporaryDirectory() as scratch:
         trainer = TorchTrainer(
             _worker,  # type: ignore[arg-type]
@@ -85,20 +90,29 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
 
 
 def _scaling(settings: PretrainSettings) -> ScalingConfig:
-    num_workers = settings.run.num_workers
-    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    use_gpu = settings.compute.device == "cuda" or (
-        settings.compute.device == "auto" and has.get("GPU", 0) >= num_workers
-    )
-    if use_gpu and has.get("GPU", 0) < num_workers:
-        raise ConfigError(f"`run.num_workers`: found {num_workers}, but the cluster has {has.get('GPU', 0):g} GPUs.")
-    num_cpus = settings.run.cpus_per_worker or max(1, int(has.get("CPU", 1) // num_workers))
-    if num_cpus * num_workers > has.get("CPU", 1):
+    num_workers, machines = settings.run.num_workers, _machines()
+    num_gpus = sum(one.num_gpus for one in machines)
+    use_gpu = settings.compute.device == "cuda" or (settings.compute.device == "auto" and num_gpus >= num_workers)
+    if use_gpu and num_gpus < num_workers:
+        raise ConfigError(f"`run.num_workers`: found {num_workers}, but the cluster has {num_gpus:g} GPUs.")
+    num_cpus = settings.run.cpus_per_worker or cpus_for_each(machines, num_workers, int(use_gpu))
+    if num_places(machines, num_cpus, int(use_gpu)) < num_workers:
         raise ConfigError(
-            f"`run.num_workers`: {num_workers} workers of {num_cpus:g} CPUs each do not fit into the cluster's "
-            f"{has.get('CPU', 1):g}."
+            f"`run.num_workers`: {num_workers} workers of {num_cpus:g} CPUs each do not fit on machines "
+            f"that have {', '.join(f'{one.num_cpus:g}' for one in machines)} for them."
         )
     return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": num_cpus})
+
+
+def _machines() -> list[Machine]:
+    """Return what each machine has. In a job this one has less by what is taken: the driver holds CPUs itself."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    num_cpus = {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in nodes}
+    if _IN_A_JOB in os.environ:
+        free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        here = ray.get_runtime_context().get_node_id()
+        num_cpus[here] = max(0.0, num_cpus[here] - (sum(num_cpus.values()) - free.get("CPU", 0.0)))
+    return [Machine(num_cpus[node["NodeID"]], node["Resources"].get("GPU", 0.0)) for node in nodes]
 
 
 def _worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +138,9 @@ class _Reporting:
         self._mailbox, self._ranks = mailbox, ranks
         self._gauges: dict[str, Gauge] = {}
         if ranks.is_first:
-            self._gauges = {name: Gauge(f"unlabeled_train_{name}", text) for name, text in _GAUGES.items()}
+            for name, text in GAUGES.items():
+                self._gauges[name] = Gauge(f"unlabeled_train_{name}", text, ("run",))
+                self._gauges[name].set_default_tags({"run": last_name(run.output)})
 
     def __call__(self, report: Report) -> None:
         ray.train.report(dict(report))
@@ -169,6 +185,12 @@ class _Mailbox:
 
     def is_stopped(self) -> bool:
         return self._stopped
+
+
+def _mailbox_here() -> Any:
+    """Return a mailbox on the driver's own machine: whichever other is lost, the run goes on."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return _Mailbox.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

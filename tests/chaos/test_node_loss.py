@@ -71,7 +71,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def test_materialize_survives_the_loss_of_a_node(client: Client, node: RayNode, proxy: FaultProxy, s3: Bucket) -> None:
-    """Writes of shards are held, so that it is in the middle; then the second node is gone, and nothing replaces it."""
+    """Writes of shards are held, so that it is in the middle; then one node is gone, and nothing replaces it."""
     place = Place(s3.uri, s3.options)
     put_photographs(place.store("in"), range(NUM_PHOTOGRAPHS))
 
@@ -96,27 +96,31 @@ def test_materialize_survives_the_loss_of_a_node(client: Client, node: RayNode, 
 
 
 def test_pretrain_survives_the_loss_of_a_node(
-    head: RayHead, client: Client, node: RayNode, env: dict[str, str], s3: Bucket, tmp_path: Path
+    head: RayHead, client: Client, node: RayNode, env: dict[str, str], proxy: FaultProxy, s3: Bucket, tmp_path: Path
 ) -> None:
-    """One worker on each node; the second node is gone once a checkpoint stands, and another one joins."""
+    """One worker on each node; the second node is gone after the first checkpoint, and another one joins."""
     data = copied(turns(tmp_path), Store.open(f"{s3.uri}/turns", s3.options))
 
     def submit(output: str) -> str:
         command = CommandLine(
             *("pretrain", "--data", data.uri, "--output", f"{s3.uri}/{output}", "--num-workers", "2"),
-            *("--encoder", "vit-mini", "--set", "encoder.patch_px=8", "--epochs", "40", "--batch-size", "16"),
+            *("--encoder", "vit-mini", "--set", "encoder.patch_px=8", "--epochs", "4", "--batch-size", "16"),
             *("--set", "compute.precision=float32", "--set", "run.cpus_per_worker=1"),
-            *("--set", "run.log_steps=1", "--set", "run.checkpoint_steps=20"),
+            *("--set", "run.log_steps=1", "--set", "run.checkpoint_steps=5"),
         )
         return client.submit(command, driver_resources={"head": 1}).submission_id
 
     calm = client.wait(submit("calm"), timeout_seconds=PATIENCE_SECONDS)
     assert calm.exit_code == 0, client.logs(calm.submission_id)
     run = Store.open(f"{s3.uri}/run", s3.options)
+    hold = Rule("hold", method="PUT", path="run/checkpoints/step-00000010", times=-1)
+    proxy.rules.append(hold)
     job = submit("run")
-    wait_until(lambda: Checkpoints(run).newest() is not None, "a checkpoint")
+    wait_until(lambda: hold.num_seen > 0 and Checkpoints(run).newest() is not None, "the first checkpoint")
     assert node.runs("RayTrainWorker")
     node.kill()
+    proxy.rules.remove(hold)
+    hold.released.set()
     another = start_node(head, 1, env, "127.0.0.4")
     try:
         ended = client.wait(job, timeout_seconds=PATIENCE_SECONDS)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import AlreadyExists, Changed, ConfigError, NotFound
-from unlabeled.pipeline.storage import ObjectInfo, Store, StoreOptions, is_nameable, open_parent, split_uri
+from unlabeled.pipeline.storage import ObjectInfo, Store, StoreOptions, is_nameable, last_name, open_parent, split_uri
 
 ODD_KEYS = [
     "plain.jpg", "sp ace.jpg", " lead", "trail ", "ünï/cödé.jpg", "u\u0308.jpg", "emoji😀", "a+b%c&d#e?f.jpg",
@@ -160,6 +160,11 @@ def test_uris_are_literal() -> None:
     assert split_uri("folder/x") == ("file", f"{Path.cwd()}/folder/x")
     assert Store.open("s3://bucket/a/b/").uri == "s3://bucket/a/b"
     assert Store.open("/").uri == "/"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/turns", "s3://bucket/a/turns/", "/data/turns", "turns"])
+def test_people_call_a_dataset_by_its_last_name(uri: str) -> None:
+    assert last_name(uri) == "turns"
 
 
 @pytest.mark.parametrize(
