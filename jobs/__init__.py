@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .client import Client, JobInfo
     from .command_line import CommandLine
+    from .compact import Compact
     from .config import Settings
     from .materialize import Materialize
 
-__all__ = ["Client", "CommandLine", "JobInfo", "Materialize", "Settings"]
+__all__ = ["Client", "CommandLine", "Compact", "JobInfo", "Materialize", "Settings"]
 
 _HOMES = {
     "Client": "client",
     "CommandLine": "command_line",
+    "Compact": "compact",
     "JobInfo": "client",
     "Materialize": "materialize",
     "Settings": "config",

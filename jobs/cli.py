@@ -15,6 +15,7 @@ from . import cli_train  # isort: skip
 from . import cli_labels  # isort: skip
 from . import cli_embed  # isort: skip
 from . import cli_forget  # isort: skip
+from . import cli_compact  # isort: skip
 from . import cli_jobs  # isort: skip
 from . import cli_schedule  # isort: skip
 from .cli_options import app
@@ -23,6 +24,7 @@ from .stopping import STOPPING, Stopped
 __all__ = [
     "app",
     "cli_check",
+    "cli_compact",
     "cli_embed",
     "cli_forget",
     "cli_jobs",

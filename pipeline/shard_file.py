@@ -67,7 +67,7 @@ class ShardFileWriter:
         A row may be encoded in parts, so that what many rows share is encoded once.
         """
         cells = {name: self._encoders[name](value) for name, value in values.items()}
-        return cells, sum(map(_num_bytes, cells.values()))
+        return cells, num_cell_bytes(cells)
 
     def append(self, cells: Mapping[str, Any], num_bytes: int, shared: Mapping[str, Any] = _NOTHING) -> None:
         """Append one row, all of its columns, as `encode` returned them; every row has the same own `cells`.
@@ -155,6 +155,11 @@ def _binary_array(values: list[bytes]) -> pa.Array:
     np.cumsum([len(data) for data in values], out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
+
+
+def num_cell_bytes(cells: Mapping[str, Any]) -> int:
+    """Return about how many bytes a row's cells take."""
+    return sum(map(_num_bytes, cells.values()))
 
 
 def _num_bytes(cell: Any) -> int:

@@ -39,6 +39,7 @@ WITHOUT_A_TEST_OF_THEIR_OWN = {
     "jobs/ray_jobs.py": "tests/jobs/test_client.py",
     "jobs/cli_schedule.py": "tests/jobs/test_schedule.py",
     "jobs/cli_forget.py": "tests/test_errors_cli.py",
+    "jobs/cli_compact.py": "tests/jobs/test_compact.py",
     "pipeline/forget.py": "tests/jobs/test_forget.py",
     "jobs/cli_keep.py": "tests/test_errors_cli.py",
     "jobs/cli_labels.py": "tests/jobs/test_evaluate.py",
