@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unlabeled.jobs.compact import Compact
 from unlabeled.jobs.forget import forget
 from unlabeled.jobs.verify import verify_dataset
 from unlabeled.pipeline.audit.report import store_verdicts
@@ -77,6 +78,21 @@ def test_a_forgotten_source_leaves_no_trace_and_stays_away(tmp_path: Path) -> No
     assert (later.version, later.num_sources, later.num_used) == (4, 15, 15)
     assert not [name for name, data in bytes_below(tmp_path / "out").items() if key.encode() in data]
     assert forget(place.path("out"), [key], run=RUN).version == 4
+
+
+@pytest.mark.usefixtures("_ray")
+def test_what_was_merged_into_one_shard_is_forgotten_too(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), StoreOptions())
+    for first in (0, 4):
+        put_photographs(place.store("in"), range(first, first + 4))
+        run(place)
+    assert Compact(place.path("out")).run().num_merged > 1
+    key = photograph_key(1)
+    report = forget(place.path("out"), [key], run=RUN)
+    assert report.num_sources == 1
+    assert not [name for name, data in bytes_below(tmp_path / "out").items() if key.encode() in data]
+    verified = verify_dataset(place.path("out"), rederive_fraction=1.0)
+    assert (verified.ok, verified.num_rederived_sources) == (True, 7)
 
 
 @pytest.mark.usefixtures("_ray")
