@@ -14,7 +14,7 @@ from ..pipeline.storage import Store, StoreOptions
 
 
 class CompactReport(BaseModel):
-    """What was merged. `num_merged`: small shards that were; `num_made`: what they became, 0 where nothing was to do."""
+    """What was merged. `num_merged`: small shards that were; `num_made`: what they became, 0 with nothing to do."""
 
     model_config = ConfigDict(frozen=True)
 

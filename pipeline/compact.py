@@ -1,8 +1,8 @@
 """Compaction: many small shards become few. No row changes, no source is read; what it publishes is a plain version.
 
-A merged shard is named by the shards that it was made of, and read like any other: when one of its sources changes, it
-is planned again from its parts. Its files and receipts come first, its plan last: a plan that stands can be finished by
-any run, without making anything.
+A merged shard is named by the shards that it was made of, and read like any other: when one of its sources changes,
+it is planned again from its parts. Its files and receipts come first, its plan last: a plan that stands can be
+finished by any run, without making anything.
 """
 
 from __future__ import annotations
