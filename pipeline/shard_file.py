@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from .config import ShardSettings
 from .encode import cell_encoder
+from .errors import UnlabeledError
 from .features import MEDIA_TYPE, Feature, Features
 from .ledger import RowGroup
 
@@ -92,22 +94,26 @@ class ShardFileWriter:
         self._flush()
         if self._writer is None:
             return None
-        self._writer.close()
-        return describe(self._path)
+        with _named_disk_faults(self._path.parent):
+            self._writer.close()
+            return describe(self._path)
 
     def abort(self) -> None:
         """Close and remove the file."""
         if self._writer is not None:
-            self._writer.close()
+            # What the disk could not take is dropped anyway.
+            with contextlib.suppress(OSError):
+                self._writer.close()
         self._path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if not self._rows:
             return
         batch = pa.RecordBatch.from_arrays([*map(self._column, self._features)], schema=self._schema)
-        if self._writer is None:
-            self._writer = _open_writer(self._path, self._features, self._schema)
-        self._writer.write_batch(batch, row_group_size=len(self._rows))
+        with _named_disk_faults(self._path.parent):
+            if self._writer is None:
+                self._writer = _open_writer(self._path, self._features, self._schema)
+            self._writer.write_batch(batch, row_group_size=len(self._rows))
         self._rows, self._shared, self._shared_of_rows = [], [], []
         self._num_buffered_bytes = 0
 
@@ -116,6 +122,22 @@ class ShardFileWriter:
         if name in self._rows[0]:
             return _array(feature, [cells[name] for cells in self._rows])
         return _array(feature, [shared[name] for shared in self._shared]).take(pa.array(self._shared_of_rows))
+
+
+@contextlib.contextmanager
+def _named_disk_faults(folder: Path) -> Iterator[None]:
+    """Name the folder of a local disk that is full or broken: no source and no store is to blame.
+
+    Raises:
+        UnlabeledError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnlabeledError(
+            f"{folder}: a shard cannot grow on this machine's disk: {error}. Make room or let TMPDIR name another "
+            "disk, and run the same command again to resume."
+        ) from error
 
 
 def _open_writer(path: Path, features: Features, schema: pa.Schema) -> pq.ParquetWriter:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.config import ShardSettings
+from unlabeled.pipeline.errors import UnlabeledError
 from unlabeled.pipeline.features import MEDIA_TYPE, Features, audio, box, image, value
 from unlabeled.pipeline.shard_file import ShardFile, ShardFileWriter, describe
 
@@ -250,3 +251,14 @@ def test_an_aborted_file_is_removed(tmp_path: Path, num_rows: int) -> None:
 def test_a_value_too_large_for_its_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises((pa.ArrowInvalid, OverflowError)):
         write(tmp_path / "a.parquet", [row(2**70)])
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    writer = ShardFileWriter(tmp_path / "full", PAYLOAD, {}, ShardSettings(), 1)
+    cells, num_bytes = writer.encode(row(0))
+    writer.append(cells, num_bytes)
+    with pytest.raises(UnlabeledError, match=f"^{tmp_path}: .*No space left on device.*TMPDIR"):
+        writer.finish()
+    writer.abort()
+    assert not (tmp_path / "full").is_symlink()
