@@ -38,7 +38,7 @@ def audit(
     if out is not None:
         write_page(report, out)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     else:
         print_audit(report)
     error = failure(report)

@@ -47,7 +47,7 @@ def embed(
         run=RunSettings(num_cpus=num_cpus, address=address),
     ).execute()
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     pairs = [
         ("examples", f"{report.num_examples}, each {report.num_features} numbers"),

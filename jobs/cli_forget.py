@@ -39,7 +39,7 @@ def forget(
     finally:
         progress.close()
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     pairs = [
         ("versions left", ", ".join(map(str, report.versions))),

@@ -100,9 +100,9 @@ def logs(
     if follow:
         _exit_like(_follow(client.status(job), wait_seconds, quiet=False))
     elif as_json:
-        print_json({"submission_id": job, "logs": client.logs(job)})
+        print_json(client.logs(job))
     else:
-        sys.stdout.write(client.logs(job))
+        sys.stdout.write(client.logs(job).logs)
 
 
 @app.command()
@@ -121,9 +121,11 @@ def jobs(address: Address, wait_seconds: Wait = 30.0, as_json: AsJson = False, d
 
     found = Client(address, wait_seconds=wait_seconds).list()
     if as_json:
-        print_json({"jobs": [job.model_dump(mode="json") for job in found]})
+        print_json(found)
         return
-    rows = [[job.submission_id, job.status, f"{job.started:%Y-%m-%d %H:%M}" if job.started else ""] for job in found]
+    rows = [
+        [job.submission_id, job.status, f"{job.started:%Y-%m-%d %H:%M}" if job.started else ""] for job in found.jobs
+    ]
     print_table(["job", "status", "started (UTC)"], rows)
 
 
@@ -143,7 +145,7 @@ def _print(job: JobInfo, *, as_json: bool) -> None:
     from .output import print_json, print_pairs
 
     if as_json:
-        print_json(job.model_dump(mode="json"))
+        print_json(job)
         return
     ended = "" if job.exit_code is None else f", exit code {job.exit_code}"
     pairs = [("status", job.status + ended), ("command", job.command), ("message", job.message)]

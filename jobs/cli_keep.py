@@ -36,13 +36,13 @@ def show(
     if example_id is not None:
         example = reading.show_example(dataset, example_id, version=version)
         if as_json:
-            print_json(example.model_dump(mode="json"))
+            print_json(example)
         else:
             print_example(example)
         return
     shown = reading.show(dataset, version=version)
     if as_json:
-        print_json(shown.model_dump(mode="json"))
+        print_json(shown)
     elif files:
         for names in shown.files.values():
             for name in names:
@@ -60,7 +60,7 @@ def rejects(dataset: Dataset, version: Version = None, as_json: AsJson = False, 
 
     listed = reading.rejects(dataset, version=version)
     if as_json:
-        print_json(listed.model_dump(mode="json"))
+        print_json(listed)
     else:
         print_rejects(listed)
 
@@ -80,7 +80,7 @@ def preview(
 
     report = write_page(dataset, out, version=version, num_examples=examples)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     print_pairs(
         f"{report.dataset}: {report.num_examples} examples, {report.num_odd} of them odd, {report.num_rows_read} read",
@@ -110,7 +110,7 @@ def verify(
 
     report = verify_dataset(dataset, version=version, rederive_fraction=rederive, task=task, decoders=decoder or ())
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     error = failure(report)
     if error is not None:
         raise error
@@ -157,7 +157,7 @@ def retry(
     finally:
         progress.close()
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     print_pairs(
         f"{report.dataset}: version {report.version}",
@@ -185,7 +185,7 @@ def gc(
 
     report = collect_garbage(dataset, delete=delete, min_age_days=min_age_days)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     done = "removed" if delete else "would be removed (add --delete)"
     print_pairs(

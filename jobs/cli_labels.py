@@ -59,7 +59,7 @@ def finetune(
         settings=settings,
     )
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     print_pairs(
         f"{report.output}: {report.encoder} with {report.num_labels:,} labels of {len(report.classes)} classes",
@@ -100,14 +100,14 @@ def evaluate(
             raise ConfigError("`--out` and `--seeds` belong to `--few-label K,K,...`.")
         probes = read_settings(ProbeSettings, config, set_ or [], {"seed": seed})
         scored = evaluation.evaluate(run, data, test_data=test_data, settings=probes)
-        print_json(scored.model_dump(mode="json")) if as_json else _print_scores(scored)
+        print_json(scored) if as_json else _print_scores(scored)
         return
     counts = _counts(few_label)
     overrides = {"labels_per_class": counts, "num_draws": seeds, "seed": seed}
     settings = read_settings(FewLabelSettings, config, set_ or [], overrides)
     progress = ShownProgress()
     report = evaluation.few_label(run, data, test_data=test_data, out=out, settings=settings, progress=progress)
-    print_json(report.model_dump(mode="json")) if as_json else _print_few_label(report, out)
+    print_json(report) if as_json else _print_few_label(report, out)
 
 
 def _counts(text: str) -> list[int]:

@@ -40,12 +40,12 @@ def tasks(
     from . import reading
     from .output import console, print_json
 
-    infos = reading.tasks(task)
+    known = reading.tasks(task)
     if as_json:
-        print_json({"tasks": [info.model_dump(mode="json") for info in infos]})
+        print_json(known)
         return
     out = console()
-    for info in infos:
+    for info in known.tasks:
         out.print(f"[bold]{info.name}[/bold]  {info.modality}, {info.objective}")
         out.print(f"  {info.summary}", markup=False)
         out.print(f"  {info.paper}", markup=False, style="dim")
@@ -72,13 +72,13 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Say what materialize would do: sources, shards, examples, bytes, CPU hours. Writes nothing that counts."""
-    from .output import print_json
+    from .output import print_json_of_each
     from .planned import print_plans
 
     spec = _spec(task, input, output, config, set_, {"group_by": group_by, "dedup": dedup, "seed": seed}, decoder)
     reports = spec.plan(num_pilot_sources=pilot)
     if as_json:
-        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+        print_json_of_each(reports)
     else:
         print_plans(reports)
 
@@ -108,7 +108,7 @@ def materialize(
     debug: Debug = False,
 ) -> None:
     """Make a dataset, or bring it up to its inputs. Resumes what was interrupted; nothing new is a quick no-op."""
-    from .output import print_json, shown_progress
+    from .output import print_json_of_each, shown_progress
     from .planned import print_profiles, print_reports
 
     spec = materialize_spec(context.params)
@@ -120,7 +120,7 @@ def materialize(
     if profile:
         print_profiles(reports)
     if as_json:
-        print_json(_one_or_many([report.model_dump(mode="json") for report in reports]))
+        print_json_of_each(reports)
     else:
         print_reports(reports)
 
@@ -225,8 +225,3 @@ def _spec(
     return Materialize(
         task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild, decoders=decoders or ()
     )
-
-
-def _one_or_many(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """One task: its report. Several: `datasets` with a report each."""
-    return reports[0] if len(reports) == 1 else {"datasets": reports}

@@ -31,17 +31,14 @@ def next_ticks(
     debug: Debug = False,
 ) -> None:
     """Show when it is due next."""
-    from itertools import islice
-
     from .output import print_json
     from .schedule import load_schedule, now
 
-    schedule = load_schedule(file)
-    ticks = [tick.isoformat() for tick in islice(schedule.ticks(now()), number)]
+    coming = load_schedule(file).coming(number, now())
     if as_json:
-        print_json({"name": schedule.name, "ticks": ticks})
+        print_json(coming)
     else:
-        sys.stdout.write("\n".join(ticks) + "\n")
+        sys.stdout.write("".join(f"{tick.isoformat()}\n" for tick in coming.ticks))
 
 
 @schedules.command()
@@ -56,11 +53,11 @@ def render(
     from .schedule import load_schedule
     from .schedule_render import render as render_schedule
 
-    text = render_schedule(load_schedule(file), to, file)
+    rendered = render_schedule(load_schedule(file), to, file)
     if as_json:
-        print_json({"to": to, "text": text})
+        print_json(rendered)
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(rendered.text)
 
 
 @schedules.command()
@@ -108,7 +105,7 @@ def run_chain(
 
     report = run_steps(load_chain(file))
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     else:
         rows = [
             [step.name, step.outcome, "" if step.exit_code is None else str(step.exit_code), f"{step.seconds:.1f}"]
@@ -123,7 +120,7 @@ def _tell(report: TickReport, *, as_json: bool) -> None:
     from .output import print_json
 
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     else:
         tries = f", {report.num_tries} tries" if report.num_tries > 1 else ""
         sys.stdout.write(

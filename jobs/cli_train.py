@@ -64,7 +64,7 @@ def pretrain(
 
     result = Pretrain(parse_data(data), output, settings).run(show)
     if as_json:
-        print_json(result.model_dump(mode="json"))
+        print_json(result)
         return
     scores = [(name, f"{value:.4g}") for name, value in result.metrics.items() if name.startswith("val_")]
     print_pairs(

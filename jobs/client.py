@@ -69,6 +69,23 @@ class JobInfo(BaseModel):
         return self.status in TERMINAL
 
 
+class Jobs(BaseModel):
+    """The jobs of a cluster, the newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs: list[JobInfo]
+
+
+class JobLogs(BaseModel):
+    """What a job has printed so far, stdout and stderr together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    submission_id: str
+    logs: str
+
+
 class Client:
     """A Ray cluster that runs commands: `Client("http://head:8265").submit(Materialize(...))`.
 
@@ -138,14 +155,15 @@ class Client:
         """Return a job as it is now."""
         return self._info(self._jobs.info(submission_id))
 
-    def list(self) -> list[JobInfo]:
+    def list(self) -> Jobs:
         """Return the cluster's jobs, the newest first."""
         found = [self._info(job) for job in self._jobs.list()]
-        return sorted(found, key=lambda job: job.started or datetime.min.replace(tzinfo=UTC), reverse=True)
+        found.sort(key=lambda job: job.started or datetime.min.replace(tzinfo=UTC), reverse=True)
+        return Jobs(jobs=found)
 
-    def logs(self, submission_id: str) -> str:
-        """Return all that a job has printed: stdout and stderr together."""
-        return self._jobs.logs(submission_id)
+    def logs(self, submission_id: str) -> JobLogs:
+        """Return all that a job has printed."""
+        return JobLogs(submission_id=submission_id, logs=self._jobs.logs(submission_id))
 
     def follow(self, submission_id: str) -> Iterator[str]:
         """Yield what a job prints, from its beginning, until it ends."""
@@ -176,7 +194,7 @@ class Client:
         Raises:
             UnlabeledError: the job has printed none.
         """
-        for line in reversed(self.logs(submission_id).splitlines()):
+        for line in reversed(self.logs(submission_id).logs.splitlines()):
             if line.startswith("{"):
                 report: dict[str, Any] = json.loads(line)
                 return report

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -36,9 +37,22 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def print_json(value: Any) -> None:
-    """Write exactly one JSON object to stdout."""
-    sys.stdout.write(canonical_json(value).decode("utf-8", "replace") + "\n")
+class Several(BaseModel):
+    """The reports of datasets that were made together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    datasets: list[SerializeAsAny[BaseModel]]
+
+
+def print_json(report: BaseModel) -> None:
+    """Write exactly one JSON object to stdout: what the command's typed call returned."""
+    sys.stdout.write(canonical_json(report.model_dump(mode="json")).decode("utf-8", "replace") + "\n")
+
+
+def print_json_of_each(reports: Sequence[BaseModel]) -> None:
+    """Write exactly one JSON object to stdout: of one dataset its report, of several `datasets` with a report each."""
+    print_json(reports[0] if len(reports) == 1 else Several(datasets=list(reports)))
 
 
 def console() -> Console:

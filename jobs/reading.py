@@ -40,6 +40,12 @@ class TaskInfo(_Report):
     settings: list[SettingInfo]
 
 
+class Tasks(_Report):
+    """Pretext tasks."""
+
+    tasks: list[TaskInfo]
+
+
 class Shown(_Report):
     """One version of a dataset."""
 
@@ -120,13 +126,13 @@ class Rejects(_Report):
     rejects: list[RejectInfo]
 
 
-def tasks(specs: Sequence[str] | None = None) -> list[TaskInfo]:
+def tasks(specs: Sequence[str] | None = None) -> Tasks:
     """Return the pretext tasks that `specs` name (all built-in ones where there are none) with their settings.
 
     Raises:
         ConfigError: unknown task.
     """
-    return [task_info(discover.find_task(spec)) for spec in specs or discover.task_names()]
+    return Tasks(tasks=[task_info(discover.find_task(spec)) for spec in specs or discover.task_names()])
 
 
 def task_info(task: discover.TaskClass) -> TaskInfo:

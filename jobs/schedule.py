@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
@@ -27,6 +28,15 @@ class Kubernetes(BaseModel):
     cluster: str = Field("unlabeled", description="name of the RayCluster, for a RayCronJob")
     token_secret: str = Field("unlabeled", description="Secret whose key auth_token is the cluster's token")
     config_map: str = Field("unlabeled-env", description="ConfigMap with the environment")
+
+
+class Coming(BaseModel):
+    """When a schedule is due next, in its time zone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    ticks: list[datetime]
 
 
 class Schedule(BaseModel):
@@ -85,6 +95,10 @@ class Schedule(BaseModel):
     def next(self, after: datetime) -> datetime:
         """Return the first tick later than `after`."""
         return next(self.ticks(after))
+
+    def coming(self, number: int, after: datetime) -> Coming:
+        """Return the first `number` ticks later than `after`."""
+        return Coming(name=self.name, ticks=list(islice(self.ticks(after), number)))
 
     def missed_tick(self, last: datetime, now: datetime) -> datetime | None:
         """Return the newest tick in (last, now] that is to be run late, if any: many missed ticks are one run."""

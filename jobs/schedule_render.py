@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from ..pipeline.errors import ConfigError, nearest
 from .schedule import Schedule
@@ -31,7 +33,16 @@ _CONTAINER: dict[str, Any] = {
 }
 
 
-def render(schedule: Schedule, target: str, file: Path) -> str:
+class Rendered(BaseModel):
+    """A schedule in the words of what shall run it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    to: str
+    text: str
+
+
+def render(schedule: Schedule, target: str, file: Path) -> Rendered:
     """Return the schedule as `target` takes it: cronjob, raycronjob, crontab or systemd.
 
     `file` is the definition itself, which crontab and systemd run again and again.
@@ -39,16 +50,15 @@ def render(schedule: Schedule, target: str, file: Path) -> str:
     Raises:
         ConfigError: no such target, or one that cannot express the schedule.
     """
-    if target == "cronjob":
-        return _yaml(cron_job(schedule))
-    if target == "raycronjob":
-        return _yaml(ray_cron_job(schedule))
-    if target == "crontab":
-        return crontab(schedule, file)
-    if target == "systemd":
-        return systemd(schedule, file)
-    known = ("cronjob", "raycronjob", "crontab", "systemd")
-    raise ConfigError(f"`--to {target}`: expected one of {', '.join(known)}.{nearest(target, known)}")
+    made: dict[str, Callable[[], str]] = {
+        "cronjob": lambda: _yaml(cron_job(schedule)),
+        "raycronjob": lambda: _yaml(ray_cron_job(schedule)),
+        "crontab": lambda: crontab(schedule, file),
+        "systemd": lambda: systemd(schedule, file),
+    }
+    if target not in made:
+        raise ConfigError(f"`--to {target}`: expected one of {', '.join(made)}.{nearest(target, tuple(made))}")
+    return Rendered(to=target, text=made[target]())
 
 
 def cron_job(schedule: Schedule) -> dict[str, Any]:

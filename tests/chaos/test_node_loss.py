@@ -80,7 +80,7 @@ def test_materialize_survives_the_loss_of_a_node(client: Client, node: RayNode, 
         return client.submit(command, driver_resources={"head": 1}).submission_id
 
     calm = client.wait(submit("calm"), timeout_seconds=PATIENCE_SECONDS)
-    assert calm.exit_code == 0, client.logs(calm.submission_id)
+    assert calm.exit_code == 0, client.logs(calm.submission_id).logs
     hold = Rule("hold", method="PUT", path="out/data/", times=-1)
     proxy.rules.append(hold)
     job = submit("out")
@@ -89,7 +89,7 @@ def test_materialize_survives_the_loss_of_a_node(client: Client, node: RayNode, 
     proxy.rules.remove(hold)
     hold.released.set()
     ended = client.wait(job, timeout_seconds=PATIENCE_SECONDS)
-    assert ended.exit_code == 0, client.logs(job)
+    assert ended.exit_code == 0, client.logs(job).logs
     assert versions(place.store("out")) == [1]
     assert files_of(place.store("out")) == files_of(place.store("calm"))
     assert num_receipts(place.store("out")) == num_receipts(place.store("calm"))
@@ -111,7 +111,7 @@ def test_pretrain_survives_the_loss_of_a_node(
         return client.submit(command, driver_resources={"head": 1}).submission_id
 
     calm = client.wait(submit("calm"), timeout_seconds=PATIENCE_SECONDS)
-    assert calm.exit_code == 0, client.logs(calm.submission_id)
+    assert calm.exit_code == 0, client.logs(calm.submission_id).logs
     run = Store.open(f"{s3.uri}/run", s3.options)
     hold = Rule("hold", method="PUT", path="run/checkpoints/step-00000010", times=-1)
     proxy.rules.append(hold)
@@ -126,9 +126,9 @@ def test_pretrain_survives_the_loss_of_a_node(
         ended = client.wait(job, timeout_seconds=PATIENCE_SECONDS)
     finally:
         another.kill()
-    assert ended.exit_code == 0, client.logs(job)
+    assert ended.exit_code == 0, client.logs(job).logs
     assert client.report(job)["start_step"] > 0
-    assert losses(client.logs(job)) == losses(client.logs(calm.submission_id))
+    assert losses(client.logs(job).logs) == losses(client.logs(calm.submission_id).logs)
     weights = "encoder/model.safetensors"
     assert run.get(weights) == Store.open(f"{s3.uri}/calm", s3.options).get(weights)
 

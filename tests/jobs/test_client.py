@@ -174,7 +174,7 @@ def test_the_same_work_is_one_job_and_its_report_is_the_commands(client: Client,
     assert (first.attached, second.attached) == (False, True)
     assert first.submission_id == second.submission_id
     ended = client.wait(first.submission_id, timeout_seconds=PATIENCE_SECONDS)
-    assert (ended.status, ended.exit_code) == ("SUCCEEDED", 0), client.logs(first.submission_id)
+    assert (ended.status, ended.exit_code) == ("SUCCEEDED", 0), client.logs(first.submission_id).logs
     assert ended.metadata["owner"] == "seismology"
     report = client.report(first.submission_id)
     assert (report["dataset"], report["version"], report["num_examples"]) == (place.path("out"), 1, 48)
@@ -185,7 +185,7 @@ def test_the_same_work_is_one_job_and_its_report_is_the_commands(client: Client,
     assert (again.attempt, again.attached) == (2, False)
     assert client.wait(again.submission_id, timeout_seconds=PATIENCE_SECONDS).status == "SUCCEEDED"
     assert client.report(again.submission_id)["published"] is False
-    assert [job.submission_id for job in client.list()][:2] == [again.submission_id, first.submission_id]
+    assert [job.submission_id for job in client.list().jobs][:2] == [again.submission_id, first.submission_id]
 
 
 def test_a_stopped_job_finishes_what_it_has_in_hand_and_the_next_one_resumes(
@@ -198,7 +198,7 @@ def test_a_stopped_job_finishes_what_it_has_in_hand_and_the_next_one_resumes(
         time.sleep(0.05)
     client.stop(job.submission_id)
     assert client.wait(job.submission_id, timeout_seconds=PATIENCE_SECONDS).status == "STOPPED"
-    log = client.logs(job.submission_id)
+    log = client.logs(job.submission_id).logs
     num_left = re.search(r"stopped with (\d+) shards left; run the same command again", log)
     assert num_left, log
     num_made = num_receipts(store)
@@ -253,4 +253,4 @@ def test_the_command_line_submits_follows_and_ends_like_the_job(head: RayHead, p
 def test_a_wrong_setting_is_told_before_anything_is_sent(head: RayHead, client: Client) -> None:
     done = cli("submit", *ROTATION, "--set", "sed=1", "--address", head.address)
     assert (done.returncode, "unknown setting `sed`" in done.stderr) == (2, True)
-    assert not [job for job in client.list() if "sed=1" in job.command]
+    assert not [job for job in client.list().jobs if "sed=1" in job.command]

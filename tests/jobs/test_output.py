@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from unlabeled.jobs.output import (
     ShownProgress,
     format_bytes,
@@ -45,15 +46,20 @@ def test_every_duration_has_a_text(seconds: float) -> None:
     assert format_seconds(seconds)[-1] in "sn"
 
 
+class Told(BaseModel):
+    key: str
+    n: int = 0
+
+
 def test_json_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"key": "ü\n[bold]", "n": 1})
+    print_json(Told(key="ü\n[bold]", n=1))
     out = capsys.readouterr().out
     assert json.loads(out) == {"key": "ü\n[bold]", "n": 1}
     assert out.count("\n") == 1
 
 
 def test_json_of_a_name_that_is_not_unicode_is_still_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"key": "\ud800"})
+    print_json(Told(key="\ud800"))
     assert json.loads(capsys.readouterr().out)["key"].startswith("�")
 
 

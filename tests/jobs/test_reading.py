@@ -94,7 +94,7 @@ def test_people_read_the_same(dataset: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_all_tasks_are_listed_with_their_settings() -> None:
-    listed = {task.name: task for task in reading.tasks()}
+    listed = {task.name: task for task in reading.tasks().tasks}
     assert sorted(listed) == discover.task_names()
     rotation = listed["image_rotation"]
     assert (rotation.modality, rotation.objective, rotation.version) == ("image", "classification", "1")

@@ -36,7 +36,7 @@ def schedule(**changes: Any) -> Schedule:
 def test_a_cron_job_says_the_same_and_kubernetes_accepts_it(
     changes: dict[str, Any], policy: str, deadline: int
 ) -> None:
-    made = yaml.safe_load(render(schedule(**changes), "cronjob", FILE))
+    made = yaml.safe_load(render(schedule(**changes), "cronjob", FILE).text)
     kubernetes_validate.validate(made, "1.33", strict=True)
     spec = made["spec"]
     assert (spec["schedule"], spec["timeZone"]) == ("30 2 * * *", "Europe/Berlin")
@@ -49,7 +49,7 @@ def test_a_cron_job_says_the_same_and_kubernetes_accepts_it(
 
 
 def test_a_ray_cron_job_fits_kuberays_definition() -> None:
-    made = yaml.safe_load(render(schedule(), "raycronjob", FILE))
+    made = yaml.safe_load(render(schedule(), "raycronjob", FILE).text)
     assert made["spec"]["jobTemplate"]["entrypoint"].startswith("exec unlabeled materialize -t image_rotation")
     folder = Path(os.environ.get("UNLABELED_DEPLOY_SCHEMAS", "/nowhere"))
     definition = folder / "ray.io_raycronjobs.yaml"
@@ -93,5 +93,5 @@ def test_what_a_target_cannot_say_is_refused() -> None:
 
 
 def test_a_timer_makes_up_for_what_was_missed() -> None:
-    assert "Persistent=true" in render(schedule(), "systemd", FILE)
-    assert "Persistent=false" in render(schedule(missed="skip"), "systemd", FILE)
+    assert "Persistent=true" in render(schedule(), "systemd", FILE).text
+    assert "Persistent=false" in render(schedule(missed="skip"), "systemd", FILE).text
