@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import torch
 from unlabeled.jobs.pretrain import Pretrain, Remaining
 from unlabeled.jobs.ray_start import started_ray
 from unlabeled.pipeline.config import RunSettings
@@ -24,6 +26,12 @@ from tests.loading import turns
 from tests.training import losses, settings
 
 STEPS = ["--batch-size", "16", "--set", "compute.precision=float32", "--set", "run.log_steps=1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    """As in tests/trainers: threads of small nets that wait for each other lose much."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +120,39 @@ def test_on_ray_train_the_losses_are_those_of_one_process(dataset: Store, tmp_pa
     assert losses(reports) == losses(alone)
     assert result.metrics["val_loss"] == pytest.approx(alone[-1]["val_loss"])
     assert (tmp_path / "ray" / "encoder" / "README.md").is_file()
+
+
+def kill_the_worker() -> None:
+    """Kill this process' Ray Train worker as the kernel would."""
+    tree = psutil.Process().children(recursive=True)
+    (worker,) = [child for child in tree if "RayTrainWorker" in " ".join(child.cmdline())]
+    worker.kill()
+
+
+@pytest.mark.chaos
+def test_a_killed_worker_is_replaced_and_goes_on_with_the_same_losses(dataset: Store, tmp_path: Path) -> None:
+    """Checkpoints stand in the middle of epochs: five steps are an epoch."""
+    changes = {"num_epochs": 40, "run.checkpoint_steps": 7}
+    alone: list[Report] = []
+    Pretrain(dataset.uri, str(tmp_path / "alone"), settings(**changes)).run(alone.append)
+    reports: list[Report] = []
+    killed: list[int] = []
+
+    def receive(report: Report) -> None:
+        reports.append(report)
+        if not killed and Checkpoints(Store.open(tmp_path / "ray")).newest():
+            killed.append(int(report["step"]))
+            kill_the_worker()
+
+    with started_ray(RunSettings(num_cpus=2)):
+        on_ray = settings(**changes, **{"run.num_workers": 1, "run.cpus_per_worker": 1})
+        result = Pretrain(dataset.uri, str(tmp_path / "ray"), on_ray).run(receive)
+    assert killed
+    assert result.start_step >= 7
+    expected = {report["step"]: report["loss"] for report in alone if "loss" in report}
+    found = [(report["step"], report["loss"]) for report in reports if "loss" in report]
+    assert [loss for _, loss in found] == [expected[step] for step, _ in found]
+    assert [step for step, _ in found][-(200 - result.start_step) :] == list(range(result.start_step + 1, 201))
 
 
 def test_the_time_that_is_left_follows_from_two_reports() -> None:

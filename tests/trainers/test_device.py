@@ -26,3 +26,13 @@ def test_bfloat16_is_computed_in_and_convolutions_get_their_layout() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"`compute\.device` is cuda"):
         decide(ComputeSettings(device="cuda"), is_convolutional=True)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_taken_in_bfloat16_and_channels_last_where_there_is_one() -> None:
+    compute = decide(ComputeSettings(), is_convolutional=True)
+    net = compute.place(torch.nn.Conv2d(3, 4, 3))
+    with compute.autocast():
+        found = net(torch.zeros(1, 3, 8, 8, device=compute.device))
+    assert (found.device.type, found.dtype) == ("cuda", torch.bfloat16)
+    assert next(net.parameters()).is_contiguous(memory_format=torch.channels_last)

@@ -75,3 +75,14 @@ def test_a_mixture_of_datasets_goes_on_with_the_same_losses(dataset: Store, tmp_
     assert result is not None
     assert [(each.dataset, each.share) for each in result.data] == [(data[0].dataset, "3/4"), (data[1].dataset, "1/4")]
     assert result.num_dropped_examples_per_epoch == 0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_run_learns_in_bfloat16_and_leaves_an_encoder_that_loads_on_a_cpu(
+    dataset: Store, tmp_path: Path
+) -> None:
+    reports: list[Report] = []
+    result = trained(dataset, tmp_path / "run", settings(num_epochs=20, **{"compute.precision": "auto"}), reports)
+    assert (result.compute["device"], result.compute["precision"]) == ("cuda:0", "bfloat16")
+    assert losses(reports)[-1] < losses(reports)[0]
+    assert load_encoder(tmp_path / "run" / "encoder").spec.name == "resnet-small"
