@@ -22,7 +22,7 @@ def compact(
 
     report = Compact(dataset, wait_seconds).run()
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     if not report.published:
         print_pairs(f"{report.dataset}: version {report.version}, no two small shards to merge", [])
