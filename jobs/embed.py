@@ -143,9 +143,10 @@ def _require_absent(store: Store, key: str) -> None:
 
 def _publish(path: Path, store: Store, key: str) -> pa.Table:
     """Put the finished file under its name, whole or not at all, and return its rows."""
-    import pyarrow.parquet as pq
+    from unlabeled.pipeline.serial_arrow import ParquetReader
 
-    table = pq.read_table(path)
+    with path.open("rb") as file:
+        table = ParquetReader(file).read()
     try:
         store.create_file(key, path)
     except AlreadyExists as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from ..pipeline import discover
 from ..pipeline.lookup import by_role, find_example
 from ..pipeline.manifest import Counts, SplitCounts, files_of, load_tables, require_manifest, versions
+from ..pipeline.serial_arrow import sorted_by
 from ..pipeline.storage import Store, StoreOptions
 
 
@@ -235,7 +236,7 @@ def rejects(dataset: str, *, version: int | None = None, store_options: StoreOpt
     store = Store.open(dataset, store_options)
     manifest = require_manifest(store, version)
     table = load_tables(store, manifest, "rejects").rejects
-    table = table.sort_by([("reason", "ascending"), ("source_key", "ascending")])
+    table = sorted_by(table, "reason", "source_key")
     listed = [
         RejectInfo(
             source_key=row["source_key"],

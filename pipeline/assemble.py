@@ -27,6 +27,7 @@ from .manifest import (
 )
 from .plan import PART_FIELDS
 from .plan_store import Plan, drop_parts
+from .serial_arrow import sorted_by
 from .shard import Target
 from .storage import Store
 
@@ -155,7 +156,7 @@ def drop_parts_of_shards(table: pa.Table, dropped_shards: Sequence[str]) -> pa.T
 def _in_order(*tables: pa.Table) -> pa.Table:
     """Return all rows, by generation and place in it; rows of one shard keep their order (the sort is stable)."""
     whole = pa.concat_tables([table.select(tables[0].column_names) for table in tables])
-    return whole.sort_by([("generation", "ascending"), ("ordinal", "ascending")]).combine_chunks()
+    return sorted_by(whole, "generation", "ordinal").combine_chunks()
 
 
 def _new_shards(plan: Plan, receipts: Sequence[Receipt]) -> pa.Table:

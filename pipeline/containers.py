@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .byte_ranges import RangedBytes, SparseFile
 from .errors import AlreadyExists, ConfigError, NotFound, Reject, RejectReason, Stage, nearest
+from .serial_arrow import ParquetReader, read_footer
 from .storage import ObjectInfo, Store
 
 #: Consecutive members of a tar are read together up to this size.
@@ -78,7 +79,7 @@ def index_container(store: Store, info: ObjectInfo, column: str | None, cache: S
     place = f"{CACHE_FOLDER}{_cache_name(info, column)}.parquet"
     if cache is not None and info.etag:
         try:
-            return pq.ParquetFile(io.BytesIO(cache.get(place)), page_checksum_verification=True).read()
+            return ParquetReader(cache.get(place), check_pages=True).read()
         except NotFound:
             pass  # first time
     source = RangedBytes(store, info.key, 0, info.num_bytes, info.etag)
@@ -125,7 +126,7 @@ def index_parquet(source: RangedBytes, column: str | None, name: str) -> pa.Tabl
         Reject: the footer is corrupt, or the object is gone or has changed.
     """
     try:
-        footer = pq.read_metadata(pa.PythonFile(SparseFile(source), mode="r"))
+        footer = read_footer(SparseFile(source))
     except (pa.ArrowInvalid, OSError) as error:
         raise Reject(RejectReason.CORRUPT, f"parquet: {error}", stage=Stage.LIST) from error
     path = _media_column(_byte_columns(footer.schema, with_text=column is not None), column, name)

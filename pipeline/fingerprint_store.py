@@ -5,14 +5,12 @@ _fingerprints/media/<sha256>.parquet   a row a source: what it was (key, etag, s
 
 from __future__ import annotations
 
-import io
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .errors import CorruptData
 from .manifest import create_content, parquet_bytes
 from .rng import sha256_hex
+from .serial_arrow import read_parquet
 from .storage import Store
 
 FOLDER = "_fingerprints/media/"
@@ -52,7 +50,7 @@ def _read(store: Store, key: str) -> pa.Table:
     data = store.get(key)
     if f"{FOLDER}{sha256_hex(data)}.parquet" != key:
         raise CorruptData(f"{key}: its bytes do not match its name; remove it, and it is made again.")
-    return pq.read_table(io.BytesIO(data))
+    return read_parquet(data)
 
 
 def matched(sources: pa.Table, kept: pa.Table, kind: str) -> tuple[pa.Table, pa.Table]:

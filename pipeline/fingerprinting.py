@@ -19,6 +19,7 @@ from .grouping import Copies
 from .inventory import OpenSource, SourceReader
 from .near_duplicates import Pairs, components, exact_pairs
 from .rng import sha256_hex
+from .serial_arrow import sorted_by
 from .storage import Store
 from .task import Modality
 
@@ -99,7 +100,7 @@ def _take(source: OpenSource, medium: _Medium, fence: Fence) -> dict[str, Any] |
 
 def find_copies(fingerprints: pa.Table, modality: str) -> Copies:
     """Return which sources are copies of one another (FINGERPRINTS_SCHEMA in, each source_key once)."""
-    table = fingerprints.sort_by("source_key")
+    table = sorted_by(fingerprints, "source_key")
     keys = table["source_key"].to_pylist()
     data = table["fingerprint"].to_pylist()
     taken = np.array([row for row, value in enumerate(data) if value is not None], np.int64)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .errors import ConfigError, nearest
 from .fingerprint_store import FOLDER as FINGERPRINTS
@@ -18,6 +16,7 @@ from .gc import find_garbage
 from .manifest import load_tables, manifest_key, require_manifest, versions
 from .plan_store import load_plan
 from .planning import CHECKED_FOLDER, save_checked
+from .serial_arrow import ParquetReader, read_parquet
 from .storage import ObjectInfo, Store
 
 _PLANS = "_plans/"
@@ -97,7 +96,7 @@ def _rewritten(store: Store, folder: str, save: Callable[[Store, pa.Table], None
     """Save the tables of a folder without the sources; return the names of those that named some, to be removed."""
     stale, wanted = [], pa.array(sorted(keys), pa.string())
     for info in _listed(store, folder):
-        table = pq.read_table(io.BytesIO(store.get(info.key)))
+        table = read_parquet(store.get(info.key))
         kept = table.filter(pc.invert(pc.is_in(table["source_key"], value_set=wanted)))
         if kept.num_rows < table.num_rows:
             save(store, kept)
@@ -114,7 +113,7 @@ def _holds(store: Store, name: str, keys: Collection[str]) -> bool:
     data = store.get(name)
     if not name.endswith(".parquet"):
         return any(key.encode("utf-8", "surrogatepass") in data for key in keys)
-    file = pq.ParquetFile(io.BytesIO(data))
+    file = ParquetReader(data)
     wanted = pa.array(sorted(keys), pa.string())
     for column in file.schema_arrow:
         values = file.read([column.name])[column.name] if _is_text(column.type) else pa.chunked_array([], pa.string())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .parts import part_names
 from .plan import MAX_ATTEMPTS
+from .serial_arrow import sorted_by
 
 #: Returns the sha256 of the sources in a table (inventory columns), by source_key; a key that is gone is left out.
 Hasher = Callable[[pa.Table], Mapping[str, str]]
@@ -111,7 +112,7 @@ def compare(
 def _named(parts: pa.Table, rows: list[int]) -> pa.Table:
     """Return which parts stand in `rows`, sorted."""
     named = parts.take(np.array(rows, np.int64)).select(REMOVED_SCHEMA.names)
-    return named.sort_by([("source_key", "ascending"), ("start", "ascending")]).cast(REMOVED_SCHEMA)
+    return sorted_by(named, "source_key", "start").cast(REMOVED_SCHEMA)
 
 
 def _index_in(keys: pa.ChunkedArray, known: pa.ChunkedArray) -> NDArray[np.int64]:

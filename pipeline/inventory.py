@@ -19,6 +19,7 @@ from .containers import index_container, is_container
 from .errors import ConfigError, NotFound, RejectReason
 from .globs import glob_pattern, include_pattern, split_glob
 from .listing_file import read_listing
+from .serial_arrow import sorted_by
 from .source_reader import OpenSource, SourceReader
 from .storage import ObjectInfo, Page, Store, StoreOptions, open_parent
 
@@ -124,7 +125,7 @@ def take_inventory(
     tables, rejected = _index_containers(store, found, column, cache, wanted)  # may add plain objects
     sources, doubled = _sorted_unique(pa.concat_tables([found.plain(), *tables]))
     all_rejected = pa.concat_tables([_rejected_table(found.rejected), *rejected, doubled])
-    all_rejected = all_rejected.sort_by([("source_key", "ascending"), ("message", "ascending")])
+    all_rejected = sorted_by(all_rejected, "source_key", "message")
     return Inventory(store.uri, sources, all_rejected, found.num_markers)
 
 
@@ -286,7 +287,7 @@ def _sorted_unique(sources: pa.Table) -> tuple[pa.Table, pa.Table]:
 
     Only a key with `#` can be taken: an object `a.tar#b` beside the member `b` of `a.tar`; the member stays.
     """
-    sources = sources.sort_by([("source_key", "ascending"), ("object_key", "ascending")])
+    sources = sorted_by(sources, "source_key", "object_key")
     keys = sources["source_key"].combine_chunks()
     if len(keys) < 2:
         return sources, REJECTED_SCHEMA.empty_table()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from .errors import ConfigError, NotFound, nearest
+from .serial_arrow import read_csv, read_parquet
 from .storage import ObjectInfo, Page, Store, StoreOptions, open_parent
 
 COLUMNS = {"key": pa.string(), "size": pa.int64(), "etag": pa.string()}
@@ -47,10 +45,8 @@ def _read(where: str, options: StoreOptions | None) -> pa.Table:
         raise ConfigError(f"`listing`: {error}") from error
     try:
         if key.endswith(".parquet"):
-            return pq.ParquetFile(io.BytesIO(data)).read()
-        convert = pyarrow.csv.ConvertOptions(column_types=COLUMNS, strings_can_be_null=False)
-        parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+            return read_parquet(data)
+        return read_csv(data, COLUMNS)
     except pa.ArrowInvalid as error:
         raise ConfigError(f"`listing`: {where} cannot be read: {error}") from error
 

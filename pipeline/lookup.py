@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .byte_ranges import RangedBytes
 from .decode.bytes_source import NamelessFile
 from .errors import NotFound
 from .features import Features
 from .manifest import Manifest, load_tables
+from .serial_arrow import ParquetReader
 from .storage import Store
 
 _NUM_THREADS = 8
@@ -79,9 +78,8 @@ def _place(store: Store, name: str, num_bytes: int, example_id: str) -> tuple[in
     return None
 
 
-def _opened(store: Store, name: str, num_bytes: int) -> pq.ParquetFile:
-    source = pa.PythonFile(NamelessFile(RangedBytes(store, name, 0, num_bytes, "")), mode="r")
-    return pq.ParquetFile(source, page_checksum_verification=True)
+def _opened(store: Store, name: str, num_bytes: int) -> ParquetReader:
+    return ParquetReader(NamelessFile(RangedBytes(store, name, 0, num_bytes, "")), check_pages=True)
 
 
 def _told(value: Any) -> Any:

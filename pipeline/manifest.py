@@ -23,6 +23,7 @@ from .errors import AlreadyExists, Conflict, CorruptData, NotFound, nearest
 from .features import Features
 from .ledger import checked_json, with_digest
 from .rng import canonical_json, sha256_hex
+from .serial_arrow import read_parquet
 from .storage import Store
 
 _MANIFESTS = "_manifests/"
@@ -276,7 +277,7 @@ def read_table(store: Store, file: TableFile) -> pa.Table:
     data = store.get(key)
     if sha256_hex(data) != file.sha256:
         raise CorruptData(f"{key}: its bytes do not match its name; the file is damaged.")
-    table = pq.read_table(io.BytesIO(data))
+    table = read_parquet(data)
     if not table.schema.equals(TABLE_SCHEMAS[file.kind]):
         raise CorruptData(f"{key}: not a {file.kind} table of this version.")
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,11 +10,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from .errors import CorruptData
 from .manifest import Manifest
 from .rng import sha256_hex
+from .serial_arrow import ParquetReader
 from .shard_file import ShardFile, ShardFileWriter, num_cell_bytes
 from .storage import Store
 
@@ -105,7 +103,7 @@ def _checked(store: Store, shard: Mapping[str, Any]) -> bytes:
 
 
 def _rows(data: bytes) -> Iterator[dict[str, Any]]:
-    file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, arrow_extensions_enabled=False)
+    file = ParquetReader(data, check_pages=True, extensions=False)
     for index in range(file.metadata.num_row_groups):
         for batch in file.read_row_group(index).to_batches(max_chunksize=64):
             yield from batch.to_pylist()

@@ -17,6 +17,7 @@ from .errors import Reject
 from .inventory import SourceReader
 from .parts import whole_sources
 from .plan import in_plan_order
+from .serial_arrow import sorted_by
 from .shard import ShardMaker, Target
 from .storage import Store
 from .task import PretextTask
@@ -93,7 +94,7 @@ def sample_items(task: PretextTask[Any], inputs: Store, sources: pa.Table, fence
 def hash_sources(inputs: Store, sources: pa.Table) -> dict[str, str]:
     """Return the sha256 of each whole source's bytes by source_key; sources that are gone are left out."""
     digests = {}
-    ordered = whole_sources(sources.sort_by("source_key"))
+    ordered = whole_sources(sorted_by(sources, "source_key"))
     with SourceReader(inputs, ordered, check_etag=False) as reader:
         for source in reader:
             # A large source is read only now, and may have gone meanwhile.

@@ -20,6 +20,7 @@ from .config import FORMAT_VERSION, Recipe, ShardSettings
 from .groups import SPLITS, GroupOf, splits_of
 from .parts import shares_num_bytes
 from .rng import canonical_json, sha256_hex
+from .serial_arrow import sorted_by
 from .task import PretextTask
 
 #: How often a source whose reject is transient is tried again by later runs before that counts as its fate.
@@ -127,8 +128,8 @@ def in_plan_order(sources: pa.Table) -> pa.Table:
     )
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), sources.num_rows, [None, pa.py_buffer(digests)])
     keyed = sources.append_column("_digest", column)
-    order = [(name, "ascending") for name in ("_digest", "offset_bytes", "row", "source_key", "start")]
-    return keyed.sort_by(order).drop_columns(["_digest"])
+    ordered = sorted_by(keyed, "_digest", "offset_bytes", "row", "source_key", "start")
+    return ordered.drop_columns(["_digest"])
 
 
 def _strings(column: pa.ChunkedArray) -> Iterator[str]:

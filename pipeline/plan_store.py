@@ -23,6 +23,7 @@ from .manifest import create_content, parquet_bytes
 from .parts import part_names
 from .plan import PARTS_SCHEMA, Shards
 from .rng import sha256_hex
+from .serial_arrow import ParquetReader, read_parquet
 from .storage import Store
 
 _PLANS = "_plans/"
@@ -185,13 +186,13 @@ def abandon_plan(store: Store, name: str) -> None:
 
 def read_parts(store: Store, chunk: Chunk, shard_index: int) -> pa.Table:
     """Return the parts of one shard from its chunk (PARTS_SCHEMA)."""
-    file = pq.ParquetFile(io.BytesIO(_read(store, chunk.sha256)), page_checksum_verification=True)
+    file = ParquetReader(_read(store, chunk.sha256), check_pages=True)
     return file.read_row_group(shard_index - chunk.first_shard)
 
 
 def read_plan_table(store: Store, sha256: str) -> pa.Table:
     """Return one of a plan's tables, checked against its sha256."""
-    return pq.read_table(io.BytesIO(_read(store, sha256)))
+    return read_parquet(_read(store, sha256))
 
 
 def _read(store: Store, sha256: str) -> bytes:

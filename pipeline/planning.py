@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .config import Recipe
 from .errors import Stage
@@ -24,6 +22,7 @@ from .parts import part_names
 from .plan import PART_FIELDS, PARTS_SCHEMA, SHARDS_SCHEMA, Shards, pack, part_rows, with_context, with_ids
 from .plan_store import Draft, drop_parts
 from .rng import sha256_hex
+from .serial_arrow import read_parquet
 from .shard import Target
 from .storage import Store
 
@@ -274,7 +273,7 @@ def _without_stale_receipts(
 def read_checked(store: Store) -> pa.Table:
     """Return the etags that earlier runs found to belong to unchanged content (CHECKED_SCHEMA)."""
     keys = sorted(info.key for page in store.list(CHECKED_FOLDER) for info in page)
-    tables = [pq.read_table(io.BytesIO(store.get(key))) for key in keys]
+    tables = [read_parquet(store.get(key)) for key in keys]
     return pa.concat_tables([CHECKED_SCHEMA.empty_table(), *tables])
 
 

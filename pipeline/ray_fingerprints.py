@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .config import RunSettings
 from .errors import UnlabeledError
@@ -17,6 +15,7 @@ from .fingerprinting import kind_of, take_fingerprints
 from .manifest import parquet_bytes
 from .plan import in_plan_order, weight_of
 from .ray_materialize import error_text, remote_error, run_on_workers, send_along
+from .serial_arrow import read_parquet
 from .shard import Target
 from .storage import Store
 from .worker_fence import fence_of
@@ -69,7 +68,7 @@ class _Taker:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         for data in batch["sources"].to_pylist():
-            sources = pq.read_table(io.BytesIO(data))
+            sources = read_parquet(data)
             try:
                 found = take_fingerprints(sources, self._modality, self._kind, self._inputs, fence_of(self._target))
                 yield found.append_column("error", pa.array([""] * found.num_rows, pa.string()))

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .decode.fence import Fence
 from .encode import decode_cell
@@ -23,6 +22,7 @@ from .features import Features
 from .inventory import OpenSource, SourceReader
 from .manifest import Manifest, load_tables
 from .rng import ItemRng, keyed_fraction
+from .serial_arrow import ParquetReader
 from .storage import Store
 from .task import Modality, PretextTask
 from .verify import Findings, open_shard
@@ -115,7 +115,7 @@ def _chosen(parts: pa.Table, fraction: float) -> pa.Table:
     )
 
 
-def _rows_of(file: pq.ParquetFile, keys: Sequence[str]) -> _Rows:
+def _rows_of(file: ParquetReader, keys: Sequence[str]) -> _Rows:
     """Return the rows of some sources: source_key -> [(row number, cells)]."""
     wanted = pa.array(keys, pa.string())
     rows = defaultdict(list)

@@ -13,6 +13,7 @@ from .errors import NotFound
 from .inventory import INVENTORY_SCHEMA, REJECTED_SCHEMA, Inventory
 from .manifest import SETTLED, Manifest, load_tables
 from .parts import WHOLE
+from .serial_arrow import sorted_by
 from .storage import Store
 
 _NUM_THREADS = 32
@@ -60,8 +61,7 @@ def _as_they_stand(rows: Sequence[dict[str, Any]], changed: Mapping[str, tuple[i
     whole = {row["source_key"]: {**row, "start": 0, "end": WHOLE} for row in rows if row["source_key"] in changed}
     for key, (num_bytes, etag) in changed.items():
         whole[key] |= {"num_bytes": num_bytes, "etag": etag}
-    order = [("source_key", "ascending"), ("start", "ascending")]
-    return pa.Table.from_pylist([*kept, *whole.values()], INVENTORY_SCHEMA).sort_by(order)
+    return sorted_by(pa.Table.from_pylist([*kept, *whole.values()], INVENTORY_SCHEMA), "source_key", "start")
 
 
 def _heads(inputs: Store, keys: Sequence[str]) -> dict[str, tuple[int, str]]:

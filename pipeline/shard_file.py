@@ -19,6 +19,7 @@ from .encode import cell_encoder
 from .errors import UnlabeledError
 from .features import MEDIA_TYPE, Feature, Features
 from .ledger import RowGroup
+from .serial_arrow import read_footer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -196,7 +197,8 @@ def _num_bytes(cell: Any) -> int:
 
 def describe(path: Path) -> ShardFile:
     """Return size, digests and row groups of a Parquet file on disk."""
-    metadata = pq.read_metadata(path)
+    with path.open("rb") as file:
+        metadata = read_footer(file)
     digest, num_bytes = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file:
         while block := file.read(2**20):

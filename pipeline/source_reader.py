@@ -14,11 +14,11 @@ from typing import Any, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .byte_ranges import RangedBytes, rejecting
 from .decode.bytes_source import Blocks, ByteSource, MemoryBytes, NamelessFile
 from .errors import Reject, RejectReason, Stage
+from .serial_arrow import ParquetReader
 from .storage import Store, check_unchanged
 
 #: Sources above this are not fetched whole: what decodes them reads what it needs.
@@ -282,7 +282,7 @@ class SourceReader:
 
 def _column_cells(ranges: RangedBytes, row_group: int, column: str, numbers: Sequence[int]) -> Iterator[_Data | None]:
     blocks = Blocks(ranges, block_bytes=_BLOCK_BYTES, num_kept=_NUM_BLOCKS)
-    file = pq.ParquetFile(pa.PythonFile(NamelessFile(blocks), mode="r"), page_checksum_verification=True)
+    file = ParquetReader(NamelessFile(blocks), check_pages=True)
     position = sum(file.metadata.row_group(number).num_rows for number in range(row_group))
     wanted = deque(numbers)
     for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[row_group], columns=[column]):

@@ -5,7 +5,6 @@ Nothing is believed before it is checked: digests before Parquet, the schema bef
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from .errors import CorruptData, NotFound
 from .features import Features
 from .manifest import SETTLED, Manifest, Tables, count, fingerprint, load_tables, require_manifest, split_counts
 from .parts import WHOLE
 from .rng import ItemRng, sha256_hex
+from .serial_arrow import ParquetReader, sorted_by, sums
 from .storage import Store
 
 #: A count of one class may be this many standard deviations of a fair draw from the mean.
@@ -123,19 +122,14 @@ def check_counts(manifest: Manifest, tables: Tables, findings: Findings) -> None
     # A release that knows more settings reads an older recipe with their defaults, and so with another hash.
     if named != manifest.fingerprint and manifest.recipe.hash == manifest.recipe_hash:
         findings.add("fingerprint", f"the tables' fingerprint is {named}, the manifest says {manifest.fingerprint}")
-    rows = _sums(tables.row_groups, "shard_id", "num_rows")
-    parts = _sums(tables.parts, "shard_id", "num_examples")
+    rows = sums(tables.row_groups, "shard_id", "num_rows")
+    parts = sums(tables.parts, "shard_id", "num_examples")
     for shard in tables.shards.to_pylist():
-        for what, sums in (("row groups", rows), ("parts", parts)):
-            total = sums.get(shard["shard_id"], 0)
+        for what, totals in (("row groups", rows), ("parts", parts)):
+            total = totals.get(shard["shard_id"], 0)
             if total != shard["num_rows"]:
                 message = f"its {what} add up to {total} rows, it has {shard['num_rows']}"
                 findings.add("conservation", message, shard["file"])
-
-
-def _sums(table: pa.Table, by: str, column: str) -> dict[str, int]:
-    grouped = table.group_by(by).aggregate([(column, "sum")])
-    return dict(zip(grouped[by].to_pylist(), grouped[f"{column}_sum"].to_pylist(), strict=True))
 
 
 def check_splits(parts: pa.Table, findings: Findings) -> None:
@@ -156,7 +150,7 @@ def check_splits(parts: pa.Table, findings: Findings) -> None:
 
 def open_shard(
     store: Store, shard: Mapping[str, Any], manifest: Manifest, findings: Findings, *, digests: bool = True
-) -> pq.ParquetFile | None:
+) -> ParquetReader | None:
     """Return a shard's file, or None with a problem noted: missing, damaged, or of another schema.
 
     Reading from it verifies the checksum of every page.
@@ -171,7 +165,7 @@ def open_shard(
     if digests and not _has_digests(data, shard, findings):
         return None
     try:
-        file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True, arrow_extensions_enabled=False)
+        file = ParquetReader(data, check_pages=True, extensions=False)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
         findings.add("parquet", f"not a Parquet file: {str(error)[:200]}", key)
@@ -228,14 +222,14 @@ def _forbidden(column: pa.Field) -> str:
 
 
 def _check_row_groups(
-    file: pq.ParquetFile, shard: Mapping[str, Any], groups: list[Mapping[str, Any]], findings: Findings
+    file: ParquetReader, shard: Mapping[str, Any], groups: list[Mapping[str, Any]], findings: Findings
 ) -> None:
     found = [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
     if found != [group["num_rows"] for group in groups] or sum(found) != shard["num_rows"]:
         findings.add("row_groups", f"its row groups have {found} rows, the manifest says otherwise", shard["file"])
 
 
-def scalar_rows(file: pq.ParquetFile, features: Features) -> Iterator[tuple[int, dict[str, Any]]]:
+def scalar_rows(file: ParquetReader, features: Features) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number, envelope and label columns) of a shard; every page of every column is read.
 
     Raises:
@@ -260,7 +254,7 @@ _SCALARS = frozenset(
 
 
 def _check_rows(
-    file: pq.ParquetFile,
+    file: ParquetReader,
     shard: Mapping[str, Any],
     manifest: Manifest,
     all_parts: pa.Table,
@@ -306,7 +300,7 @@ class _PartOf:
 
     def __init__(self, parts: pa.Table) -> None:
         self._parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for part in parts.select(_PART_COLUMNS).sort_by("start").to_pylist():
+        for part in sorted_by(parts.select(_PART_COLUMNS), "start").to_pylist():
             self._parts[part["source_key"]].append(part)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -80,6 +80,14 @@ def test_only_ray_modules_import_ray() -> None:
     assert all(Path(name).name.startswith("ray_") for name in importing), importing
 
 
+def test_arrow_reads_and_sorts_in_the_calling_thread() -> None:
+    pattern = re.compile(
+        r"pq\.(read_|ParquetFile|ParquetDataset)|csv\.(read_csv|open_csv)|\.(sort_by|group_by)\(|pyarrow\.dataset"
+    )
+    found = [path.relative_to(ROOT).as_posix() for path in _sources() if pattern.search(path.read_text())]
+    assert found == ["pipeline/serial_arrow.py"]
+
+
 def test_nothing_is_pickled() -> None:
     pattern = re.compile(r"^\s*(import|from) (pickle|cloudpickle|dill|marshal|shelve)\b", re.MULTILINE)
     assert not [path for path in _sources() if pattern.search(path.read_text())]

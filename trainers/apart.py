@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from ..pipeline.errors import ConfigError
 from ..pipeline.manifest import Tables
+from ..pipeline.serial_arrow import sorted_by
 from .sequence import Bundles, EpochOrder, Indices, by_rank, check_enough, in_lanes, keyed_order
 from .shard_reader import Split
 
@@ -122,7 +123,7 @@ def sources_of_rows(tables: Tables, split: Split) -> Indices:
     parts = parts.filter(pc.greater(parts["num_examples"], 0))
     if split != "all":
         parts = parts.filter(pc.equal(parts["split"], split))
-    parts = parts.sort_by([("generation", "ascending"), ("ordinal", "ascending")])
+    parts = sorted_by(parts, "generation", "ordinal")
     num_examples = parts["num_examples"].to_numpy()
     groups = _numbered(parts["group_id"])
     if len(groups) and np.bincount(groups, num_examples).max() > MAX_PER_SOURCE:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ..pipeline.errors import CorruptData
 from ..pipeline.manifest import Tables
 from ..pipeline.rng import sha256_hex
+from ..pipeline.serial_arrow import ParquetReader, read_footer, sorted_by
 from ..pipeline.storage import Store
 from .cache import Cache
 
@@ -45,7 +46,7 @@ def units_of(tables: Tables, split: Split) -> tuple[Unit, ...]:
     shards = {
         (row["generation"], row["ordinal"]): row for row in tables.shards.to_pylist() if split in ("all", row["split"])
     }
-    rows = tables.row_groups.sort_by([(name, "ascending") for name in ("generation", "ordinal", "row_group")])
+    rows = sorted_by(tables.row_groups, "generation", "ordinal", "row_group")
     return tuple(
         _unit(shards[key], row)
         for row in rows.to_pylist()
@@ -91,10 +92,8 @@ class ShardReader:
         footer = self._footer(unit)
         source = _Pieces(unit.file_num_bytes, self._fetch(unit, footer))
         try:
-            with pq.ParquetFile(
-                pa.PythonFile(source, mode="r"), metadata=footer, page_checksum_verification=True
-            ) as file:
-                table = file.read_row_group(unit.row_group, columns=self._columns, use_threads=False)
+            with ParquetReader(source, metadata=footer, check_pages=True) as file:
+                table = file.read_row_group(unit.row_group, self._columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptData(f"{self._name(unit)}: {error}") from error
         if table.num_rows != unit.num_rows:
@@ -116,7 +115,7 @@ class ShardReader:
                 f"{self._name(unit)}: the file's footer does not match its checksum; the file is damaged."
             )
         # The parser looks for a magic number at a file's start, and at nothing else before the footer.
-        metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + data))
+        metadata = read_footer(b"PAR1" + data)
         with self._lock:
             return self._footers.setdefault(unit.file, metadata)
 

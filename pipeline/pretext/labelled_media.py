@@ -253,11 +253,12 @@ def _read_csv(path: Path, key_column: str, label_column: str) -> Iterator[tuple[
 
 def _read_parquet(path: Path, key_column: str, label_column: str) -> Iterator[tuple[str, str]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from ..serial_arrow import ParquetReader
 
     columns = [column for column in (key_column, label_column) if column]
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as opened, ParquetReader(opened) as file:
             _require_columns(path, columns, file.schema_arrow.names)
             num_rows = 0
             for batch in file.iter_batches(columns=columns):

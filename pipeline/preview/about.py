@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from .. import facts as said
 from ..facts import Facts
 from ..manifest import Manifest, Tables
+from ..serial_arrow import sorted_by
 from ..storage import Store
 from . import charts
 from .markup import Html, escape, join, name, shorten, tag
@@ -61,7 +62,7 @@ def _filtered_keys(tables: Tables) -> Html:
 
 
 def _rejects(tables: Tables) -> Html:
-    listed = tables.rejects.sort_by([("reason", "ascending"), ("source_key", "ascending")])
+    listed = sorted_by(tables.rejects, "reason", "source_key")
     if not listed.num_rows:
         return Html("")
     rows = [

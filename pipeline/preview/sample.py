@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import CorruptData
 from ..features import Feature, Features
 from ..manifest import Manifest, Tables
 from ..rng import keyed_generator, sha256_hex
+from ..serial_arrow import ParquetReader
 from ..storage import Store
 from .markup import bytes_text
 
@@ -144,7 +144,7 @@ def read_row_group(store: Store, group: Mapping[str, Any], columns: Sequence[str
     if columns is None:
         source.fetch(group["offset_bytes"], group["num_bytes"])
     try:
-        with pq.ParquetFile(pa.PythonFile(source, mode="r"), page_checksum_verification=True) as file:
+        with ParquetReader(source, check_pages=True) as file:
             rows: list[Row] = file.read_row_group(group["row_group"], columns=columns).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptData(f"{name}: {error}") from error
