@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from ..pipeline.errors import Interrupted, UnlabeledError
@@ -45,6 +46,11 @@ def main() -> None:
         app(standalone_mode=True)
     except Stopped:
         _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
+    except SystemExit as error:
+        # While Ray starts, a handler of its own has the place of ours.
+        if error.code == signal.SIGTERM:
+            _fail(_STOPPED_MESSAGE, Interrupted.exit_code, debug=debug)
+        raise
     except Exception as error:  # noqa: BLE001 - the outermost frame: one message and an exit code
         # Raised in the middle of a library's call, `Stopped` may come out as an error of that library.
         if STOPPING.requested and not isinstance(error, Interrupted):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -26,6 +27,8 @@ from tests import samples
 #: Small pictures and small shards: many shards of little work each.
 SMALL = ("task.side_px=32", "shard.spread_min_num_bytes=4096", "shard.spread_num_shards=16", "val_fraction=0.2")
 NO_TIME_LIMIT = 10_000
+#: How Ray names the process of a worker; ".submit" follows while it works.
+WORKER = "ray::MapWorker("
 
 
 @dataclass(frozen=True)
@@ -146,3 +149,19 @@ def copy_folder(source: Path, target: Path, keys: Sequence[str]) -> None:
         path = target / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((source / key).read_bytes())
+
+
+def busy_workers(driver_pid: int) -> list[psutil.Process]:
+    """Return the Ray workers of the driver that have a decoder: they are at work on a shard."""
+    try:
+        family = psutil.Process(driver_pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    busy = []
+    for process in family:
+        try:
+            if process.name().startswith(WORKER) and process.name().endswith(".submit"):
+                busy.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return busy

@@ -15,7 +15,9 @@ from unlabeled.pipeline.storage import Store, StoreOptions
 
 from tests.conftest import Bucket
 from tests.runs import (
+    WORKER,
     Place,
+    busy_workers,
     cli,
     command,
     files_of,
@@ -29,8 +31,6 @@ from tests.runs import (
 
 NUM_PHOTOGRAPHS = 240
 NUM_ROUNDS = 5
-#: How Ray names the process of a worker; ".submit" follows while it works.
-_WORKER = "ray::MapWorker("
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -108,7 +108,7 @@ def _kill_workers(driver: subprocess.Popen[bytes], store: Store) -> int:
     while driver.poll() is None and num_rounds < NUM_ROUNDS:
         time.sleep(0.01)  # the whole work is a few seconds: whoever looks seldom finds nobody at it
         begun = {info.key for page in store.list("_attempts") for info in page}
-        workers = _busy_workers(driver.pid) if begun - seen else []
+        workers = busy_workers(driver.pid) if begun - seen else []
         for worker in workers:
             worker.kill()
         seen |= begun if workers else set()
@@ -117,27 +117,11 @@ def _kill_workers(driver: subprocess.Popen[bytes], store: Store) -> int:
     return num_killed
 
 
-def _busy_workers(driver_pid: int) -> list[psutil.Process]:
-    """Return the Ray workers of the driver that have a decoder: they are at work on a shard."""
-    try:
-        family = psutil.Process(driver_pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    busy = []
-    for process in family:
-        try:
-            if process.name().startswith(_WORKER) and process.name().endswith(".submit"):
-                busy.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return busy
-
-
 def _wait_for_quiet(store: object) -> None:
     """Wait until the orphans of a killed driver have ended: Ray's raylet ends them when it sees the driver gone."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if not [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith(_WORKER)]:
+        if not [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith(WORKER)]:
             return
         time.sleep(0.3)
     raise AssertionError(f"workers of a killed driver still run on {os.uname().nodename}")
