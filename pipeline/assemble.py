@@ -27,6 +27,7 @@ from .manifest import (
 )
 from .plan import PART_FIELDS
 from .plan_store import Plan, drop_parts
+from .planning import Base
 from .serial_arrow import sorted_by
 from .shard import Target
 from .storage import Store
@@ -68,14 +69,14 @@ def assemble(plan: Plan, base: Tables, receipts: Sequence[Receipt]) -> Tables:
 
 
 def make_manifest(
-    target: Target, plan: Plan, base: Manifest | None, tables: Tables, counts: Counts, writer_token: str
+    target: Target, plan: Plan, base: Base, tables: Tables, counts: Counts, writer_token: str
 ) -> Manifest:
     """Return the manifest of the version that `plan` leads to; writes the table files that it names."""
-    files = write_tables(target.store, tables, base)
+    files = write_tables(target.store, tables, base.manifest, base.tables)
     features = target.features()
     task = target.task
     # Not the plan's: a takeover may have copied its base under a new number.
-    base_version = base.version if base else 0
+    base_version = base.version
     return Manifest(
         version=base_version + 1,
         base_version=base_version,

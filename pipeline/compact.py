@@ -101,7 +101,7 @@ def compact(store: Store, *, epoch: int = 0) -> Compacted:
         return done
     plan = save_plan(store, _draft(store, base, tables, wanted))
     check_files(store, receipts)
-    manifest, after = _version(store, base, assemble(plan, tables, receipts), plan, epoch)
+    manifest, after = _version(store, (base, tables), assemble(plan, tables, receipts), plan, epoch)
     check_newest(store, epoch)
     publish(store, manifest)
     repair_card(store, manifest, after)
@@ -301,12 +301,15 @@ def _context_of(store: Store, name: str, wanted: pa.Array) -> tuple[Plan, pa.Tab
     return plan, pa.concat_tables(found)
 
 
-def _version(store: Store, base: Manifest, tables: Tables, plan: Plan, epoch: int) -> tuple[Manifest, Tables]:
+def _version(
+    store: Store, before: tuple[Manifest, Tables], tables: Tables, plan: Plan, epoch: int
+) -> tuple[Manifest, Tables]:
     """Return the next version's manifest, and its tables, whose files are written.
 
     Raises:
         CorruptData: what the dataset holds would be another number of sources or examples.
     """
+    base, base_tables = before
     counts = count(tables, base.counts.num_skipped_markers)
     ignored = {"num_shards", "num_bytes"}
     if counts.model_dump(exclude=ignored) != base.counts.model_dump(exclude=ignored):
@@ -322,6 +325,6 @@ def _version(store: Store, base: Manifest, tables: Tables, plan: Plan, epoch: in
         "plan": plan.name,
         "splits": split_counts(tables.shards),
         "counts": counts,
-        "tables": write_tables(store, tables, base),
+        "tables": write_tables(store, tables, base, base_tables),
     }
     return base.model_copy(update=changes), tables

@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,6 +29,8 @@ from .serial_arrow import read_parquet
 from .storage import Store
 
 _MANIFESTS = "_manifests/"
+#: Tables that are read at once: each increment has left one of every kind.
+_NUM_READERS = 16
 #: Generation of parts that no shard holds: rejected at listing, filtered while planning. Written anew every version.
 SETTLED = 0
 
@@ -254,12 +258,13 @@ def load_tables(store: Store, manifest: Manifest, *kinds: str) -> Tables:
     for kind in kinds:
         if kind not in TABLE_SCHEMAS:
             raise KeyError(kind + nearest(kind, TABLE_SCHEMAS))
-    loaded: dict[str, pa.Table] = {}
-    for kind in kinds or TABLE_SCHEMAS:
-        files = sorted((file for file in manifest.tables if file.kind == kind), key=lambda file: file.generation)
-        tables = [read_table(store, file) for file in files]
-        loaded[kind] = pa.concat_tables([TABLE_SCHEMAS[kind].empty_table(), *tables]).combine_chunks()
-    return Tables(**loaded)
+    wanted = kinds or tuple(TABLE_SCHEMAS)
+    files = sorted((file for file in manifest.tables if file.kind in wanted), key=lambda file: file.generation)
+    loaded = {kind: [TABLE_SCHEMAS[kind].empty_table()] for kind in wanted}
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        for file, table in zip(files, pool.map(lambda file: read_table(store, file), files), strict=True):
+            loaded[file.kind].append(table)
+    return Tables(**{kind: pa.concat_tables(tables).combine_chunks() for kind, tables in loaded.items()})
 
 
 def table_key(sha256: str) -> str:
@@ -310,20 +315,47 @@ def create_content(store: Store, key: str, data: bytes) -> None:
         return
 
 
-def write_tables(store: Store, tables: Tables, base: Manifest | None) -> list[TableFile]:
-    """Write what `base` does not name yet, one file a generation and kind, and return all files of the version."""
+def write_tables(
+    store: Store, tables: Tables, base: Manifest | None, base_tables: Tables | None = None
+) -> list[TableFile]:
+    """Write what `base` does not name yet, one file a generation and kind, and return all files of the version.
+
+    Args:
+        store: of the dataset.
+        tables: of the version.
+        base: the version before.
+        base_tables: its tables: a generation that is as it was keeps its file and is not even encoded again.
+    """
     files = []
     for kind in TABLE_SCHEMAS:
-        table: pa.Table = getattr(tables, kind)
-        for generation in sorted(set(table["generation"].to_pylist())):
-            data = parquet_bytes(table.filter(pc.equal(table["generation"], generation)).combine_chunks())
-            digest = sha256_hex(data)
-            num_rows = int(pc.sum(pc.equal(table["generation"], generation)).as_py())
-            file = TableFile(kind=kind, generation=generation, sha256=digest, num_bytes=len(data), num_rows=num_rows)
-            if base is None or file not in base.tables:
-                create_content(store, table_key(digest), data)
+        known = {file.generation: file for file in base.tables if file.kind == kind} if base else {}
+        before = _by_generation(getattr(base_tables, kind)) if base_tables is not None else {}
+        for generation, table in _by_generation(getattr(tables, kind)).items():
+            file = known.get(generation)
+            if file is None or generation not in before or not table.equals(before[generation]):
+                data = parquet_bytes(table)
+                digest = sha256_hex(data)
+                is_known = file is not None and file.sha256 == digest
+                file = TableFile(
+                    kind=kind, generation=generation, sha256=digest, num_bytes=len(data), num_rows=table.num_rows
+                )
+                if not is_known:
+                    create_content(store, table_key(digest), data)
             files.append(file)
     return files
+
+
+def _by_generation(table: pa.Table) -> dict[int, pa.Table]:
+    """Return the rows of each generation, ascending; a table stands in the order of generations."""
+    generations = table["generation"].to_numpy()
+    if (np.diff(generations) < 0).any():
+        raise ValueError("the rows are not in the order of their generations")
+    first = np.flatnonzero(np.diff(generations, prepend=-1))
+    counts = np.diff(first, append=len(generations)).tolist()
+    return {
+        int(generations[start]): table.slice(start, num_rows).combine_chunks()
+        for start, num_rows in zip(first.tolist(), counts, strict=True)
+    }
 
 
 def fingerprint(recipe: Recipe, features: Features, shards: pa.Table) -> str:

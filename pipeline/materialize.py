@@ -363,7 +363,7 @@ def _publish(request: Request, target: Target, plan: Plan, base: Base) -> None:
             + ", ".join(f"{number} {reason}" for reason, number in reasons.items())
             + "). Nothing was published. Other settings (see `unlabeled tasks`) need --replan."
         )
-    manifest = make_manifest(target, plan, base.manifest, tables, counts, secrets.token_hex(16))
+    manifest = make_manifest(target, plan, base, tables, counts, secrets.token_hex(16))
     check_newest(target.store, target.epoch)
     publish(target.store, manifest)
     repair_card(target.store, manifest, tables, request.run.licence)

@@ -13,6 +13,7 @@ from unlabeled.pipeline.ledger import Outcome, Receipt, RowGroup
 from unlabeled.pipeline.manifest import PARTS, REJECTS, TABLE_SCHEMAS, Tables, load_tables
 from unlabeled.pipeline.plan import SHARDS_SCHEMA, Shards, pack, with_context, with_ids
 from unlabeled.pipeline.plan_store import Draft, Plan, save_plan
+from unlabeled.pipeline.planning import Base
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
 
@@ -242,7 +243,7 @@ def test_a_manifest_names_everything(of: Target) -> None:
     plan = plan_of(of, shards_of(of, KEYS))
     tables = assemble(plan, Tables(), receipts_of(plan))
     counts = check_counts(tables, plan.header.num_skipped_markers, RejectLimits())
-    made = make_manifest(of, plan, None, tables, counts, "token")
+    made = make_manifest(of, plan, Base(None, Tables()), tables, counts, "token")
     assert (made.version, made.base_version, made.generation, made.writer_token) == (1, 0, 1, "token")
     assert (made.task, made.recipe, made.recipe_hash, made.plan) == ("tiny", of.recipe, of.recipe.hash, plan.name)
     assert made.typed_features() == of.features()

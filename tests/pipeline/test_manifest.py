@@ -285,6 +285,20 @@ def test_tables_of_old_generations_are_not_written_again(tmp_path: Path) -> None
     assert set(base.tables) < set(files)
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_generation_keeps_its_file_where_it_is_as_it_was_and_only_there(tmp_path: Path, is_known: bool) -> None:
+    store = Counting(str(tmp_path), ([],))
+    whole = tables()
+    base = manifest(tables=write_tables(store, whole, None))
+    store.created[0].clear()
+    keys = pa.array(["other", *whole.parts["source_key"].to_pylist()[1:]])
+    column = whole.parts.schema.get_field_index("source_key")
+    changed = Tables(whole.shards, whole.row_groups, whole.parts.set_column(column, "source_key", keys), whole.rejects)
+    files = write_tables(store, changed, base, whole if is_known else None)
+    assert len(store.created[0]) == 1
+    assert [file.sha256 for file in files] == [file.sha256 for file in write_tables(store, changed, None)]
+
+
 def test_the_same_table_gives_the_same_bytes_however_it_is_chunked() -> None:
     whole = tables().parts
     pieces = pa.concat_tables([whole.slice(number, 1) for number in range(whole.num_rows)])

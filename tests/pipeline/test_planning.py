@@ -120,7 +120,7 @@ def carry_out(of: Target, draft: Draft, base: Base) -> Base:
     plan = save_plan(of.store, draft)
     receipts = write_receipts(of, plan)
     tables = assemble(plan, Tables() if draft.is_rebuild else base.tables, receipts)
-    manifest = make_manifest(of, plan, base.manifest, tables, count(tables, 0), "token")
+    manifest = make_manifest(of, plan, base, tables, count(tables, 0), "token")
     publish(of.store, manifest)
     return Base(manifest, tables)
 
