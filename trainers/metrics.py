@@ -105,7 +105,7 @@ class Mlflow:
         try:
             import mlflow
         except ImportError as error:
-            raise ConfigError("MLFLOW_TRACKING_URI is set, but mlflow is missing: pip install mlflow.") from error
+            raise ConfigError("MLFLOW_TRACKING_URI is set: it needs pip install 'unlabeled[mlflow]'.") from error
         self._mlflow = mlflow
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "unlabeled"))
         found = mlflow.search_runs(filter_string=f"tags.unlabeled_run = {json.dumps(name)}", output_format="list")

@@ -14,6 +14,7 @@ from unlabeled.trainers.encoders.build import (
     encoder_names,
     from_spec,
     load_encoder,
+    media_of,
     save_encoder,
 )
 from unlabeled.trainers.encoders.spec import TokenInputs
@@ -30,6 +31,12 @@ TRIED = [
     ("videomae-mini", "video"),
     ("bert-tiny", "text"),
 ]
+#: Every name for every medium that it reads. Those of base size take seconds each.
+ALL = [
+    pytest.param(name, medium, marks=[pytest.mark.slow] if name.endswith("base") else [])
+    for name in encoder_names()
+    for medium in media_of(name)
+]
 
 
 @pytest.mark.parametrize(("name", "medium"), TRIED)
@@ -44,7 +51,7 @@ def test_layers_and_pooled_have_the_shapes_that_are_promised(name: str, medium: 
     assert output.last.shape == output.layers[-1].shape
 
 
-@pytest.mark.parametrize(("name", "medium"), TRIED)
+@pytest.mark.parametrize(("name", "medium"), ALL)
 def test_a_saved_encoder_loads_with_transformers_and_gives_the_same_outputs(
     name: str, medium: str, tmp_path: Path
 ) -> None:
@@ -59,17 +66,12 @@ def test_a_saved_encoder_loads_with_transformers_and_gives_the_same_outputs(
             theirs = plain(**inputs._asdict()).last_hidden_state
         else:
             theirs = plain(inputs).last_hidden_state
-        torch.testing.assert_close(theirs, expected.last, rtol=0, atol=0)
-        torch.testing.assert_close(ours(inputs).pooled, expected.pooled, rtol=0, atol=0)
+        # Within rounding: where its memory lies decides in what order a convolution of 1x1 adds.
+        torch.testing.assert_close(theirs, expected.last, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours(inputs).pooled, expected.pooled, rtol=1e-4, atol=1e-5)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     assert ours.spec == encoder.spec
     assert not ours.training
-
-
-def test_every_name_builds() -> None:
-    for name in encoder_names():
-        if not name.endswith("base"):  # a second each, and they differ from `small` in numbers alone
-            assert build_encoder(name, seed=0, vocab_size=10).num_features > 0
 
 
 def test_the_seed_alone_decides_the_weights_and_no_global_generator_is_touched() -> None:
