@@ -57,8 +57,8 @@ lint: $(VENV)/.installed-dev .links/unlabeled  ## ruff, mypy --strict, one-way i
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## engine, bare loop and installed peers (extra bench), interleaved; PHOTOGRAPHS=folder
-	$(BIN)/python tests/bench/bench_images.py $(PHOTOGRAPHS) --peers --table bench.md
+bench: $(VENV)/.installed-dev  ## all benchmarks on the media in UNLABELED_MEDIA, beside the last note: bench.md; QUICK=1 takes minutes, not hours
+	$(BIN)/python -m tests.bench.bench_all "$(UNLABELED_MEDIA)" $(if $(QUICK),--quick,) --table bench.md
 
 env: $(VENV)/.installed  ## what users need
 dev-env: $(VENV)/.installed-dev  ## what tests need

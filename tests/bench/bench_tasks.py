@@ -36,7 +36,7 @@ def main() -> None:
         print(_HEAD, "|" + "---|" * 7, sep="\n", flush=True)
         for source, task, sets in _runs():
             if arguments.only in f"{source} {task}":
-                _unpack(arguments.media, Path(folder), source)
+                unpack(arguments.media, Path(folder), source)
                 output = f"out/{source}/{task}"
                 (report,) = run_many(Place(folder, StoreOptions()), source, output, [*sets, ANY_REJECTS], [task])
                 print(_row(source, task, report, Store.open(f"{folder}/{output}")), flush=True)
@@ -48,7 +48,7 @@ def _runs() -> list[tuple[str, str, list[str]]]:
     return [*sorted(of_media, key=lambda run: ("text", "audio", "images_web", "video").index(run[0])), *SMALL_SETS]
 
 
-def _unpack(media: Path, folder: Path, source: str) -> None:
+def unpack(media: Path, folder: Path, source: str) -> None:
     name, _, only = source.partition("/")
     for archive in sorted((media / name).glob(f"{only}*.tar*")):
         target = folder / name / archive.name.partition(".")[0]
