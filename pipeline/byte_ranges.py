@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -69,66 +68,43 @@ class RangedBytes:
             return self._store.get_range(self._key, self._offset + offset, length, self._etag)
 
 
-class SparseFile(io.RawIOBase):
-    """A seekable file over a source that is read forwards with jumps: headers between contents of any size.
+class SparseBytes:
+    """A source that is read forwards with jumps: headers between contents of any size.
 
     After a jump a small block is fetched, in a row a large one, so that large contents are never read and
     small ones cost few requests.
     """
 
     def __init__(self, source: RangedBytes) -> None:
-        super().__init__()
         self._source = source
-        self._position = 0
         self._block = b""
         self._block_start = 0
         self.num_bytes_fetched = 0
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
+    @property
+    def num_bytes(self) -> int:
+        """Length of the source."""
+        return self._source.num_bytes
 
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to `offset` from start, position or end."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.num_bytes}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return up to `size` bytes from the position on, all of the rest where it is negative or None.
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes [offset, offset + length), cut at the end.
 
         Raises:
             Reject: more than 64 MiB at once, which no header needs; or the object is gone or has changed.
         """
-        left = max(0, self._source.num_bytes - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        if wanted > MAX_READ_BYTES:
-            message = f"a header claims {wanted} bytes, more than {MAX_READ_BYTES}"
-            raise Reject(RejectReason.LIMIT_BYTES, message, stage=Stage.LIST, offset_bytes=self._position)
-        skip = self._position - self._block_start
-        if skip < 0 or skip + wanted > len(self._block):
-            self._fetch(wanted)
+        if length > MAX_READ_BYTES:
+            message = f"a header claims {length} bytes, more than {MAX_READ_BYTES}"
+            raise Reject(RejectReason.LIMIT_BYTES, message, stage=Stage.LIST, offset_bytes=offset)
+        skip = offset - self._block_start
+        if skip < 0 or skip + length > len(self._block):
+            self._fetch(offset, length)
             skip = 0
-        data = self._block[skip : skip + wanted]
-        self._position += len(data)
-        return data
+        return self._block[skip : skip + length]
 
-    def readall(self) -> bytes:
-        """Return the rest."""
-        return self.read(-1)
-
-    def _fetch(self, wanted: int) -> None:
-        gap = self._position - (self._block_start + len(self._block))
+    def _fetch(self, offset: int, wanted: int) -> None:
+        gap = offset - (self._block_start + len(self._block))
         is_jump = not self._block or not -JUMP_BYTES <= gap <= JUMP_BYTES
         length = max(wanted, JUMP_BLOCK_BYTES if is_jump else ROW_BLOCK_BYTES)
-        self._block = self._source.read(self._position, length)
-        self._block_start = self._position
+        self._block = self._source.read(offset, length)
+        self._block_start = offset
         self.num_bytes_fetched += len(self._block)

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .byte_ranges import RangedBytes, SparseFile
+from .byte_ranges import RangedBytes, SparseBytes
+from .decode.bytes_source import NamelessFile
 from .errors import AlreadyExists, ConfigError, NotFound, Reject, RejectReason, Stage, nearest
 from .serial_arrow import ParquetReader, read_footer
 from .storage import ObjectInfo, Store
@@ -100,7 +101,7 @@ def index_tar(source: RangedBytes) -> pa.Table:
     Raises:
         Reject: it is corrupt or truncated anywhere (then nothing of it is used), gone, or changed.
     """
-    members = _last_of_each_name(_tar_members(SparseFile(source)))
+    members = _last_of_each_name(_tar_members(NamelessFile(SparseBytes(source))))
     return pa.Table.from_pydict(
         {
             "member": [member.name for member in members],
@@ -126,7 +127,7 @@ def index_parquet(source: RangedBytes, column: str | None, name: str) -> pa.Tabl
         Reject: the footer is corrupt, or the object is gone or has changed.
     """
     try:
-        footer = read_footer(SparseFile(source))
+        footer = read_footer(NamelessFile(SparseBytes(source)))
     except (pa.ArrowInvalid, OSError) as error:
         raise Reject(RejectReason.CORRUPT, f"parquet: {error}", stage=Stage.LIST) from error
     path = _media_column(_byte_columns(footer.schema, with_text=column is not None), column, name)
@@ -153,7 +154,7 @@ def index_parquet(source: RangedBytes, column: str | None, name: str) -> pa.Tabl
     return pa.table(columns, INDEX_SCHEMA)
 
 
-def _tar_members(file: SparseFile) -> list[_Member]:
+def _tar_members(file: NamelessFile) -> list[_Member]:
     members = []
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -168,7 +169,7 @@ def _tar_members(file: SparseFile) -> list[_Member]:
     return members
 
 
-def _check_tar_end(file: SparseFile, end: int) -> None:
+def _check_tar_end(file: NamelessFile, end: int) -> None:
     """Check that an end mark stands where tarfile stopped: it stops without a word at a broken header, too."""
     file.seek(end)
     tail = file.read(TAIL_BYTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..pipeline.decode.bytes_source import NamelessFile
 from ..pipeline.errors import CorruptData
 from ..pipeline.manifest import Tables
 from ..pipeline.rng import sha256_hex
@@ -92,7 +92,7 @@ class ShardReader:
         footer = self._footer(unit)
         source = _Pieces(unit.file_num_bytes, self._fetch(unit, footer))
         try:
-            with ParquetReader(source, metadata=footer, check_pages=True) as file:
+            with ParquetReader(NamelessFile(source), metadata=footer, check_pages=True) as file:
                 table = file.read_row_group(unit.row_group, self._columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptData(f"{self._name(unit)}: {error}") from error
@@ -159,35 +159,21 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-class _Pieces(io.RawIOBase):
-    """A file of which some runs of bytes are in memory; nothing else can be read."""
+class _Pieces:
+    """The bytes of a file of which some runs are in memory; nothing else can be read."""
 
     def __init__(self, num_bytes: int, pieces: Sequence[tuple[int, bytes]]) -> None:
-        super().__init__()
         self._num_bytes = num_bytes
         self._pieces = pieces
-        self._position = 0
 
-    def readable(self) -> bool:
-        return True
+    @property
+    def num_bytes(self) -> int:
+        return self._num_bytes
 
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> Any:
-        left = self._num_bytes - self._position
-        wanted = left if size is None or size < 0 else min(size, left)
+    def read(self, offset: int, length: int) -> Any:
+        """Return a view: Arrow reads from it without a copy."""
         for start, data in self._pieces:
-            first = self._position - start
-            if first >= 0 and first + wanted <= len(data):
-                self._position += wanted
-                return memoryview(data)[first : first + wanted]
-        raise OSError(f"bytes {self._position} to {self._position + wanted} are none of the wanted columns'")
+            first = offset - start
+            if first >= 0 and first + length <= len(data):
+                return memoryview(data)[first : first + length]
+        raise OSError(f"bytes {offset} to {offset + length} are none of the wanted columns'")

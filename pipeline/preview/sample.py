@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..decode.bytes_source import NamelessFile
 from ..errors import CorruptData
 from ..features import Feature, Features
 from ..manifest import Manifest, Tables
@@ -135,7 +135,7 @@ def keyed_row_groups(manifest: Manifest, tables: Tables) -> list[dict[str, Any]]
 
 def read_row_group(store: Store, group: Mapping[str, Any], columns: Sequence[str] | None) -> list[Row]:
     """Return the rows of one of `keyed_row_groups`: footer and (for all columns) group in one ranged request each."""
-    source = _RangedFile(store, group["file"], group["file_num_bytes"])
+    source = _Fetched(store, group["file"], group["file_num_bytes"])
     tail_num_bytes = min(group["file_num_bytes"], max(group["footer_num_bytes"], _TAIL_BYTES))
     footer = source.fetch(group["file_num_bytes"] - tail_num_bytes, tail_num_bytes)[-group["footer_num_bytes"] :]
     name = f"{store.describe(group['file'])}: row group {group['row_group']}"
@@ -144,52 +144,33 @@ def read_row_group(store: Store, group: Mapping[str, Any], columns: Sequence[str
     if columns is None:
         source.fetch(group["offset_bytes"], group["num_bytes"])
     try:
-        with ParquetReader(source, check_pages=True) as file:
+        with ParquetReader(NamelessFile(source), check_pages=True) as file:
             rows: list[Row] = file.read_row_group(group["row_group"], columns=columns).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptData(f"{name}: {error}") from error
     return rows
 
 
-class _RangedFile(io.RawIOBase):
-    """An object as a seekable file: what was fetched is kept, anything else is a ranged request a read."""
+class _Fetched:
+    """The bytes of an object: what was fetched is kept, anything else is a ranged request a read."""
 
     def __init__(self, store: Store, key: str, num_bytes: int) -> None:
-        super().__init__()
         self._store = store
         self._key = key
         self._num_bytes = num_bytes
-        self._position = 0
         self._blocks: list[tuple[int, bytes]] = []
+
+    @property
+    def num_bytes(self) -> int:
+        return self._num_bytes
 
     def fetch(self, start: int, length: int) -> bytes:
         data = self._store.get_range(self._key, start, length)
         self._blocks.append((start, data))
         return data
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._num_bytes - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        data = self._at(self._position, wanted) if wanted else b""
-        self._position += len(data)
-        return data
-
-    def _at(self, start: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> bytes:
         for begin, block in self._blocks:
-            if begin <= start and start + length <= begin + len(block):
-                return block[start - begin : start - begin + length]
-        return self._store.get_range(self._key, start, length)
+            if begin <= offset and offset + length <= begin + len(block):
+                return block[offset - begin : offset - begin + length]
+        return self._store.get_range(self._key, offset, length) if length else b""

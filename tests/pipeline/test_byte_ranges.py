@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline.byte_ranges import JUMP_BLOCK_BYTES, RangedBytes, SparseFile
+from unlabeled.pipeline.byte_ranges import JUMP_BLOCK_BYTES, RangedBytes, SparseBytes
+from unlabeled.pipeline.decode.bytes_source import NamelessFile
 from unlabeled.pipeline.errors import Reject, RejectReason, Stage
 from unlabeled.pipeline.storage import Store
 
@@ -44,7 +45,7 @@ def test_what_is_gone_or_changed_is_a_reject(tmp_path: Path) -> None:
 
 @given(steps=st.lists(st.tuples(st.integers(0, len(DATA) + 10), st.integers(0, 100_000)), max_size=8))
 def test_a_sparse_file_reads_as_any_file(big: Store, steps: list[tuple[int, int]]) -> None:
-    file, plain = SparseFile(RangedBytes(big, "k", 0, len(DATA), "")), io.BytesIO(DATA)
+    file, plain = NamelessFile(SparseBytes(RangedBytes(big, "k", 0, len(DATA), ""))), io.BytesIO(DATA)
     for position, size in steps:
         assert file.seek(position) == plain.seek(position)
         assert file.read(size) == plain.read(size)
@@ -52,16 +53,15 @@ def test_a_sparse_file_reads_as_any_file(big: Store, steps: list[tuple[int, int]
 
 
 def test_large_contents_are_jumped_over(big: Store) -> None:
-    file = SparseFile(RangedBytes(big, "k", 0, len(DATA), ""))
+    source = SparseBytes(RangedBytes(big, "k", 0, len(DATA), ""))
     for position in (0, 3_000_000, 9_000_000):
-        file.seek(position)
-        assert file.read(512) == DATA[position : position + 512]
-    assert file.num_bytes_fetched == 3 * JUMP_BLOCK_BYTES
+        assert source.read(position, 512) == DATA[position : position + 512]
+    assert source.num_bytes_fetched == 3 * JUMP_BLOCK_BYTES
 
 
 def test_a_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "k").open("wb") as sparse:
         sparse.truncate(1 << 30)
-    file = SparseFile(RangedBytes(Store.open(tmp_path), "k", 0, 1 << 30, ""))
+    source = SparseBytes(RangedBytes(Store.open(tmp_path), "k", 0, 1 << 30, ""))
     with pytest.raises(Reject, match="claims"):
-        file.read(100 << 20)
+        source.read(0, 100 << 20)

@@ -139,13 +139,14 @@ def test_a_flipped_bit_in_a_header_is_never_silent(tmp_path: Path) -> None:
 
 
 def test_large_members_are_not_read(tmp_path: Path) -> None:
-    from unlabeled.pipeline.byte_ranges import SparseFile
+    from unlabeled.pipeline.byte_ranges import SparseBytes
     from unlabeled.pipeline.containers import _tar_members
+    from unlabeled.pipeline.decode.bytes_source import NamelessFile
 
     data = tar_bytes([(str(number), bytes(3_000_000)) for number in range(5)])
-    file = SparseFile(source_of(tmp_path, data))
-    assert len(_tar_members(file)) == 5
-    assert file.num_bytes_fetched < 10 * (64 << 10)
+    source = SparseBytes(source_of(tmp_path, data))
+    assert len(_tar_members(NamelessFile(source))) == 5
+    assert source.num_bytes_fetched < 10 * (64 << 10)
 
 
 def parquet_source(folder: Path, table: pa.Table, **options: Any) -> RangedBytes:
