@@ -12,7 +12,7 @@ from ..trainers.evaluate import EvaluateReport, ProbeSettings
 from ..trainers.evaluate import evaluate as evaluate_encoder
 from ..trainers.few_label import FewLabelReport, FewLabelSettings, Progress
 from ..trainers.few_label import few_label as compare
-from ..trainers.labelled import read_train_and_test
+from ..trainers.labelled import read_train_and_test, require_fit
 from .few_label_page import render
 from .finetune import MAX_EXAMPLES
 
@@ -28,6 +28,7 @@ def evaluate(
     """
     encoder, classifier = find_encoder(run)
     train, test = read_train_and_test(data, test_data, MAX_EXAMPLES)
+    require_fit(encoder, train)
     return evaluate_encoder(encoder, train, test, settings or ProbeSettings(), classifier)
 
 
@@ -51,6 +52,7 @@ def few_label(
     if classifier is not None:
         raise ConfigError(f"{run}: it was fine-tuned with labels; the few-label report is of a pretrained encoder.")
     train, test = read_train_and_test(data, test_data, MAX_EXAMPLES)
+    require_fit(encoder, train)
     report = compare(encoder, train, test, settings or FewLabelSettings(), progress)
     if page is not None:
         _replace(page, render(report))

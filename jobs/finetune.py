@@ -12,7 +12,7 @@ from ..pipeline.errors import ConfigError
 from ..trainers.classifier_file import ClassifierInfo, find_encoder, require_free, save_classifier
 from ..trainers.finetune import FinetuneSettings, predict, train_classifier
 from ..trainers.label_draws import Indexes, balanced_draw, random_draw
-from ..trainers.labelled import Labelled, num_shared, read_train_and_test
+from ..trainers.labelled import Labelled, num_shared, read_train_and_test, require_fit
 from ..trainers.scores import Scores, score
 
 #: More labelled examples than this are not read: they are held in memory.
@@ -60,6 +60,7 @@ def finetune(
     require_free(Path(output))
     encoder, _ = find_encoder(run)
     train, test = read_train_and_test(data, test_data, MAX_EXAMPLES)
+    require_fit(encoder, train)
     drawn = train.take(_drawn(train, labels_per_class, num_labels, settings.seed))
     classifier = train_classifier(encoder, drawn, settings)
     scores = score(test.labels, predict(classifier, test, settings.compute), len(test.classes))

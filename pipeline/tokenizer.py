@@ -121,6 +121,20 @@ class Tokenizer:
         return model
 
 
+def read_tokenizer(path: str) -> Tokenizer:
+    """Return the tokenizer of a local tokenizer.json, which is the value of the setting `tokenizer_json`.
+
+    Raises:
+        ConfigError: the file is missing or no tokenizer with the special tokens, or the package is missing.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"`tokenizer_json`: there is no file {path!r}.")
+    given = Tokenizer(Path(path).read_bytes())
+    for token in _ALIASES:
+        given.special_id(token)
+    return given
+
+
 def train(texts: Iterable[str], vocab_size: int, max_chars: int) -> bytes:
     """Return the tokenizer.json of a byte-level BPE with about `vocab_size` tokens; deterministic.
 
@@ -197,13 +211,7 @@ class TokenizedTask(PretextTask[Document]):
         """
         if not self.tokenizer_json:
             return {ASSET: train((item.text for item in sample()), self.vocab_size, self.max_training_chars)}
-        path = Path(self.tokenizer_json)
-        if not path.is_file():
-            raise ConfigError(f"`tokenizer_json`: there is no file {self.tokenizer_json!r}.")
-        given = Tokenizer(path.read_bytes())
-        for token in _ALIASES:
-            given.special_id(token)
-        return {ASSET: given.data}
+        return {ASSET: read_tokenizer(self.tokenizer_json).data}
 
     def with_assets(self, assets: Mapping[str, bytes]) -> Self:
         """Return a copy that uses the frozen tokenizer; pickles with it. Equality is that of the settings.

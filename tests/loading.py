@@ -14,6 +14,7 @@ from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.storage import Store
 from unlabeled.pipeline.task import Modality, PretextTask
+from unlabeled.pipeline.tokenizer import Tokenizer, train
 from unlabeled.pipeline.work import Tools
 
 from tests import samples
@@ -67,6 +68,24 @@ def labelled(folder: Path, num: int = 12) -> Store:
     """Return small pictures with the label of their folder."""
     files = {f"{'ab'[number % 2]}/{number}.jpg": jpeg(number, 40, 36) for number in range(num)}
     return dataset(folder, "labelled_media", files, label_from="folder", classes=("a", "b"), side_px=32)
+
+
+def written(folder: Path, num: int = 12) -> tuple[Store, Tokenizer]:
+    """Return labelled texts of one to `num` sentences, and the tokenizer that made their tokens."""
+    tokenizer = Tokenizer(train((samples.document_item(number, 50).text for number in range(2)), 400, 10_000))
+    (folder / "tokenizer.json").write_bytes(tokenizer.data)
+    texts = [samples.document_item(number, 1 + number).text.encode() for number in range(num)]
+    store = dataset(
+        folder,
+        "labelled_media",
+        {f"{'ab'[number % 2]}/{number}.txt": text for number, text in enumerate(texts)},
+        label_from="folder",
+        classes=("a", "b"),
+        media="text",
+        seq_length=32,
+        tokenizer_json=str(folder / "tokenizer.json"),
+    )
+    return store, tokenizer
 
 
 def spoken(folder: Path, num: int = 8) -> Store:

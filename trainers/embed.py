@@ -14,7 +14,9 @@ import pyarrow as pa
 from ..pipeline.errors import ConfigError
 from ..pipeline.rng import sha256_hex
 from ..pipeline.storage import Store, StoreOptions
+from ..pipeline.tokenizer import ASSET as TOKENIZER
 from .decode_batch import NO_LABEL
+from .labelled import MEDIA_COLUMNS, media_of
 from .reading import Reading
 from .sequence import Bundles
 from .shard_reader import Split
@@ -82,11 +84,16 @@ def open_embedded(work: Work, medium: str) -> Source:
         )
 
     source = opened(None)
-    inputs = [name for name, feature in source.features.items() if feature.kind == medium and not feature.shape]
-    if len(inputs) != 1:
+    if medium == "text":
+        inputs = [name for name in MEDIA_COLUMNS["text"] if name in source.features]
+        num_expected = len(MEDIA_COLUMNS["text"])
+    else:
+        inputs = [name for name, feature in source.features.items() if feature.kind == medium and not feature.shape]
+        num_expected = 1
+    if len(inputs) != num_expected:
         raise ConfigError(
-            f"encoder: it reads {medium}, but {work.dataset} has {len(inputs)} columns of {medium}, expected one "
-            "(make a dataset of labelled_media)."
+            f"encoder: it reads {medium}, but {work.dataset} has {len(inputs)} columns of {medium}, expected "
+            f"{num_expected} (make a dataset of labelled_media)."
         )
     return opened([*inputs, *([_LABEL] if _LABEL in source.features else [])])
 
@@ -95,7 +102,8 @@ class Embedder:
     """An encoder at work, one a process.
 
     Raises:
-        ConfigError: as `open_embedded`, or the sound has another rate than the encoder reads.
+        ConfigError: as `open_embedded`; or the sound has another rate, or the text another tokenizer, than the encoder
+            reads.
     """
 
     def __init__(self, work: Work) -> None:
@@ -106,11 +114,15 @@ class Embedder:
                 (Path(folder) / name).write_bytes(data)
             self._encoder = load_encoder(folder)
         self._work = work
-        self.source = open_embedded(work, self._encoder.spec.medium)
+        self._medium = self._encoder.spec.medium
+        self.source = open_embedded(work, self._medium)
         self._input = next(iter(self.source.features))
         rate_hz, expected_hz = self.source.features[self._input].sample_rate_hz, self._encoder.spec.sample_rate_hz
-        if self._encoder.spec.medium == "audio" and rate_hz != expected_hz:
+        if self._medium == "audio" and rate_hz != expected_hz:
             raise ConfigError(f"encoder: it reads sound of {expected_hz} Hz, but {work.dataset} holds {rate_hz} Hz.")
+        tokenizer = self.source.manifest.assets.get(TOKENIZER, "")
+        if self._medium == "text" and tokenizer != self._encoder.spec.tokenizer_sha256:
+            raise ConfigError(f"encoder: {work.dataset} holds tokens of another tokenizer than the encoder knows.")
         self.schema = schema(self._encoder.num_features, has_label=_LABEL in self.source.features)
 
     def embed(self, unit: int) -> pa.Table:
@@ -129,7 +141,8 @@ class Embedder:
         import torch
 
         with torch.inference_mode():
-            inputs = self._encoder.preprocess(torch.from_numpy(np.array(columns[self._input])))
+            media = media_of("text", columns) if self._medium == "text" else np.array(columns[self._input])
+            inputs = self._encoder.preprocess(torch.from_numpy(media))
             pooled = self._encoder(inputs, with_layers=False).pooled.float().numpy()
         arrays = [pa.array(ids), pa.array(columns[_KEY])]
         if _LABEL in columns:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .config import ComputeSettings
 from .encoders.build import from_spec
 from .encoders.encoder import Encoder
+from .encoders.spec import TokenInputs
 from .finetune import compute_of
 from .labelled import Labelled
 from .probes import pool
@@ -54,9 +55,12 @@ def features_at(
     for start in range(0, len(labelled), _BATCH):
         media = torch.from_numpy(labelled.media[start : start + _BATCH]).to(compute.device)
         with compute.autocast():
-            layers = dict(zip(encoder.layer_names, encoder(encoder.preprocess(media)).layers, strict=True))
+            inputs = encoder.preprocess(media)
+            layers = dict(zip(encoder.layer_names, encoder(inputs).layers, strict=True))
+        mask = inputs.attention_mask if isinstance(inputs, TokenInputs) else None
         for place, parts in found.items():
-            parts.append(pool(layers[place.layer], place.side, num_prefix_tokens=encoder.num_prefix_tokens).cpu())
+            pooled = pool(layers[place.layer], place.side, num_prefix_tokens=encoder.num_prefix_tokens, mask=mask)
+            parts.append(pooled.cpu())
     return {place: torch.cat(parts) for place, parts in found.items()}
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from torch import Tensor
 
 from ..pipeline.errors import ConfigError
-from ..pipeline.manifest import Manifest
+from ..pipeline.manifest import Manifest, read_asset
 from ..pipeline.storage import Store
+from ..pipeline.tokenizer import ASSET as TOKENIZER
 from .augment import NUM_DRAWS, AugmentSettings, augment
 from .checkpoint import Checkpoints
 from .config import PretrainSettings
@@ -252,6 +253,9 @@ def _write_encoder(
 ) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         save_encoder(encoder, scratch)
+        if TOKENIZER in manifest.assets and encoder.spec.medium == "text":
+            tokenizer = read_asset(Store.open(run.data[0].dataset), manifest.assets[TOKENIZER])
+            Path(scratch, TOKENIZER).write_bytes(tokenizer)
         shown = {**result.metrics, "seconds": result.seconds, **result.compute}
         card = model_card(manifest, run.data, encoder.spec, run.settings.model_dump(mode="json"), shown)
         Path(scratch, "README.md").write_text(card, encoding="utf-8")

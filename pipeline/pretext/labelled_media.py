@@ -1,9 +1,10 @@
-"""No pretext: pictures or sounds as they are, with the label that someone gave them, or with none.
+"""No pretext: pictures, sounds or texts as they are, with the label that someone gave them, or with none.
 
 Fine-tuning, evaluation and embedding read datasets of this task. Labels come from the folder that a source lies in,
 from a csv, or from columns of a Parquet file; they are read when the dataset is planned and frozen in its first
-version, so workers need no further file. Nothing is hidden or altered, so nothing can leak but what the labels' maker
-put in.
+version, so workers need no further file. Texts are stored as tokens, by the tokenizer of the encoder that will read
+them: `pretrain` leaves it in RUN/encoder/tokenizer.json. Nothing is hidden or altered, so nothing can leak but what
+the labels' maker put in.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from ..errors import ConfigError, Filtered, nearest
 from ..features import Features, audio, box, class_label, image, value
-from ..items import Image, Waveform
+from ..items import Document, Image, Waveform
 from ..patches import require_size, shown_by, tile_encoding
 from ..resample import Box, square_box
 from ..rng import ItemRng, canonical_json
 from ..task import Example, Modality, Objective, PretextTask, setting
+from ..tokenizer import ASSET as TOKENIZER
+from ..tokenizer import CLS, PAD, SEP, Tokenizer, block_end, read_tokenizer
 
 ASSET = "labels.json"
 _LISTED_FAULTS = 5
@@ -31,14 +36,14 @@ _LISTED_FAULTS = 5
 
 @dataclass(frozen=True)
 class LabelledMedia(PretextTask[Any]):
-    """Pictures or sounds with given labels: for fine-tuning, evaluation and embedding."""
+    """Pictures, sounds or texts with given labels: for fine-tuning, evaluation and embedding."""
 
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
     paper = "none: labels are given, not derived"
 
-    media: Literal["image", "audio"] = setting("image", "what the sources are")
+    media: Literal["image", "audio", "text"] = setting("image", "what the sources are")
     label_from: Literal["none", "folder", "csv", "parquet"] = setting("none", "where labels come from")
     labels_file: str = setting("", "path of the csv or Parquet file with the labels; read when planning")
     key_column: str = setting(
@@ -59,12 +64,17 @@ class LabelledMedia(PretextTask[Any]):
     max_upscale: float = setting(64.0, "largest enlargement; smaller pictures are filtered", at_least=1, at_most=64)
     sample_rate_hz: int = setting(16000, "of sounds, as decoded", unit="hz", at_least=1000, at_most=384000)
     max_seconds: float = setting(10.0, "longer sounds are cut to their middle", unit="s", at_least=0.1, at_most=600)
+    seq_length: int = setting(
+        128, "tokens of a stored text, special ones included; longer ones end there", at_least=16, at_most=8192
+    )
+    tokenizer_json: str = setting("", "of texts: path of the encoder's own, RUN/encoder/tokenizer.json")
 
     def __post_init__(self) -> None:
-        """Check the bounds, the pattern, and that a file is given where labels come from one."""
+        """Check the bounds, the pattern, and that files are given where labels or tokens come from one."""
         super().__post_init__()
-        if self.media == "audio":
-            object.__setattr__(self, "modality", Modality.AUDIO)
+        object.__setattr__(self, "modality", Modality(self.media))
+        if self.media == "text" and not self.tokenizer_json:
+            raise ConfigError("`media` is text, but `tokenizer_json` is empty: name RUN/encoder/tokenizer.json.")
         if self.label_from in ("csv", "parquet") and not self.labels_file:
             raise ConfigError(f"`label_from` is {self.label_from}, but `labels_file` is empty.")
         try:
@@ -82,14 +92,22 @@ class LabelledMedia(PretextTask[Any]):
         columns: dict[str, Any] = {}
         if self.media == "image":
             columns["image"] = image("the central square", encoding=tile_encoding(self.side_px))
-        else:
+        elif self.media == "audio":
             columns["audio"] = audio("the sound or its middle", sample_rate_hz=self.sample_rate_hz)
+        else:
+            sequence = (self.seq_length,)
+            columns["input_ids"] = value("int32", "input", "cls, the text's beginning, sep, pads", shape=sequence)
+            columns["attention_mask"] = value("int8", "input", "1 for tokens, 0 for padding", shape=sequence)
         if self.label_from != "none":
             columns["label"] = class_label(
                 self.class_names, "the given label; null: none was given", is_nullable=self.unlabelled == "keep"
             )
         if self.media == "image":
             columns["crop_box"] = box("the square in the upright source")
+        elif self.media == "text":
+            columns["num_chars"] = value(
+                "int32", "parameter", "of the text that the tokens stand for", unit="characters"
+            )
         else:
             columns["start_sample"] = value("int64", "parameter", "where the sound begins in the decoded source")
             columns["num_samples"] = value("int32", "parameter", "length of the sound")
@@ -101,12 +119,14 @@ class LabelledMedia(PretextTask[Any]):
         Raises Filtered: `no_label`, `unknown_label` (not among the classes), `too_small`, `too_short`.
         """
         values = {} if self.label_from == "none" else {"label": self._label(rng.source_key)}
-        yield Example(0, {**values, **(self._picture(item) if self.media == "image" else self._sound(item))})
+        yield Example(0, {**values, **self._medium(item)})
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
-        """Return a picture of measured density, or a FLAC no larger than its longest, and 400 bytes of columns."""
+        """Return 400 bytes of columns and a picture of measured density, a FLAC of at most the longest, or tokens."""
         if self.media == "image":
             return 400 + int((1.9 if tile_encoding(self.side_px) == "png" else 0.67) * self.side_px**2)
+        if self.media == "text":
+            return 400 + int(2.3 * self.seq_length)
         return 400 + min(source_num_bytes, int(1.2 * self.sample_rate_hz * self.max_seconds))
 
     def rederive(self, row: Mapping[str, Any], item: Any) -> Mapping[str, Any]:
@@ -115,6 +135,10 @@ class LabelledMedia(PretextTask[Any]):
         if self.media == "audio":
             start, num_samples = self._middle(len(item.samples))
             return {**label, "start_sample": start, "num_samples": num_samples}
+        if self.media == "text":
+            text = self._text(item)
+            is_told = np.array_equal(text["input_ids"], row["input_ids"])
+            return {**label, "num_chars": text["num_chars"] if is_told else 0}
         crop = item.crop(tuple(row["crop_box"]), self.side_px, self.side_px)
         is_shown = shown_by(row["image"], [crop, ~crop], 0, "color") == 0
         return {**label, "crop_box": self._crop_box(item) if is_shown else (0, 0, 0, 0)}
@@ -131,10 +155,15 @@ class LabelledMedia(PretextTask[Any]):
         return names
 
     def make_assets(self, sample: Callable[[], Iterable[Any]]) -> Mapping[str, bytes]:
-        """Return the labels of the csv or Parquet file: class names, and class by key.
+        """Return the labels of the csv or Parquet file (class names, and class by key), and of texts the tokenizer.
 
-        Raises ConfigError: no such file or column, contradicting rows, labels that are not among `classes`.
+        Raises ConfigError: no such file or column, contradicting rows, labels that are not among `classes`, no
+        tokenizer.
         """
+        tokenizer = {TOKENIZER: read_tokenizer(self.tokenizer_json).data} if self.media == "text" else {}
+        return {**tokenizer, **self._labels_of_file()}
+
+    def _labels_of_file(self) -> Mapping[str, bytes]:
         if self.label_from not in ("csv", "parquet"):
             return {}
         read = _read_csv if self.label_from == "csv" else _read_parquet
@@ -151,14 +180,15 @@ class LabelledMedia(PretextTask[Any]):
         return {ASSET: canonical_json({"classes": self._names_of(found)})}
 
     def with_assets(self, assets: Mapping[str, bytes]) -> Self:
-        """Return this task with the dataset's classes and labels."""
-        if ASSET not in assets:
-            return self
-        frozen = json.loads(assets[ASSET])
+        """Return this task with the dataset's classes and labels, and the tokenizer of texts."""
         bound = dataclasses.replace(self)
-        # Not settings, so no fields: the manifest names the asset by its hash.
-        bound.__dict__["_class_names"] = tuple(frozen["classes"])
-        bound.__dict__["_labels"] = frozen.get("labels", {})
+        # Not settings, so no fields: the manifest names the assets by their hashes.
+        if ASSET in assets:
+            frozen = json.loads(assets[ASSET])
+            bound.__dict__["_class_names"] = tuple(frozen["classes"])
+            bound.__dict__["_labels"] = frozen.get("labels", {})
+        if TOKENIZER in assets:
+            bound.__dict__["_tokenizer"] = Tokenizer(assets[TOKENIZER])
         return bound
 
     def _names_of(self, found: set[str]) -> list[str]:
@@ -196,6 +226,11 @@ class LabelledMedia(PretextTask[Any]):
             raise Filtered("no_label", f"{source_key} has no label")
         return None
 
+    def _medium(self, item: Any) -> dict[str, Any]:
+        if self.media == "image":
+            return self._picture(item)
+        return self._sound(item) if self.media == "audio" else self._text(item)
+
     def _crop_box(self, item: Image) -> Box:
         return square_box(item.width_px, item.height_px, self.side_px, self.crop_fraction)
 
@@ -217,6 +252,22 @@ class LabelledMedia(PretextTask[Any]):
         if num_samples == 0:
             raise Filtered("too_short", "no samples")
         return {"audio": item.clip(start, num_samples), "start_sample": start, "num_samples": num_samples}
+
+    def _text(self, item: Document) -> dict[str, Any]:
+        tokenizer: Tokenizer = self.__dict__["_tokenizer"]
+        # No token stands for more than a few words, so this fills the sequence.
+        tokens = tokenizer.encode(item.text[: block_end(item.text, 0, 32 * self.seq_length)])
+        num = min(len(tokens), self.seq_length - 2)
+        if num == 0:
+            raise Filtered("too_short", "no tokens")
+        input_ids = np.full(self.seq_length, tokenizer.special_id(PAD), np.int32)
+        input_ids[: num + 2] = [tokenizer.special_id(CLS), *tokens.ids[:num], tokenizer.special_id(SEP)]
+        attention_mask = (np.arange(self.seq_length) < num + 2).astype(np.int8)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "num_chars": int(tokens.ends[num - 1]),
+        }
 
 
 def _names_for(source_key: str) -> Iterator[str]:

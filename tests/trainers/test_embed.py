@@ -13,8 +13,9 @@ from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.data import read_split
 from unlabeled.trainers.embed import Embedder, Work, read_encoder
 from unlabeled.trainers.encoders.build import build_encoder, load_encoder, save_encoder
+from unlabeled.trainers.labelled import read_labelled
 
-from tests.loading import labelled, spoken
+from tests.loading import labelled, spoken, written
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,19 @@ def test_sound_of_another_rate_is_refused(tmp_path: Path) -> None:
     save_encoder(build_encoder("resnet-small", medium="audio", sample_rate_hz=8000, seed=0), tmp_path / "encoder")
     with pytest.raises(ConfigError, match=r"it reads sound of 8000 Hz, but .* holds 16000 Hz"):
         Embedder(work(spoken(tmp_path, 2), tmp_path))
+
+
+def test_texts_are_embedded_by_the_encoder_that_knows_their_tokens(tmp_path: Path) -> None:
+    store, tokenizer = written(tmp_path, 4)
+    shape = {"vocab_size": tokenizer.vocab_size, "num_tokens": 32}
+    encoder = build_encoder("bert-tiny", seed=0, tokenizer_sha256=tokenizer.sha256, **shape)
+    save_encoder(encoder, tmp_path / "run" / "encoder")
+    embedder = Embedder(work(store, tmp_path / "run"))
+    found = pa.concat_tables([embedder.embed(unit) for unit in range(len(embedder.source.units))])
+    texts = read_labelled(store.uri, "all")
+    with torch.inference_mode():
+        expected = encoder.eval()(encoder.preprocess(torch.from_numpy(texts.media))).pooled.numpy()
+    assert np.allclose(np.stack(found["embedding"].to_numpy()), expected, atol=1e-5)
+    save_encoder(build_encoder("bert-tiny", seed=0, **shape), tmp_path / "other" / "encoder")
+    with pytest.raises(ConfigError, match="tokens of another tokenizer"):
+        Embedder(work(store, tmp_path / "other"))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from unlabeled.trainers.config import ComputeSettings
 from unlabeled.trainers.encoders.build import build_encoder
+from unlabeled.trainers.labelled import Labelled
 from unlabeled.trainers.layer_features import Place, all_places, features_at, random_control
 
 from tests.trainers.pictures import bars
@@ -40,3 +42,15 @@ def test_a_control_is_random_centred_and_keyed_by_its_seed() -> None:
 )
 def test_a_place_is_written_as_people_say_it(place: Place, text: str) -> None:
     assert str(place) == text
+
+
+def test_padding_of_a_text_is_no_part_of_its_mean() -> None:
+    encoder = build_encoder("bert-tiny", vocab_size=20, seed=0)
+    short = np.array([[3, 4, 5], [6, 7, 8]], np.int32)
+    padded = np.pad(short, ((0, 0), (0, 2)), constant_values=-1)
+    at = Place("block2", 1)
+    found = [
+        features_at(encoder, Labelled("text", media, np.zeros(2, np.int64), ("a",), ""), [at], PLAIN)[at]
+        for media in (short, padded)
+    ]
+    torch.testing.assert_close(*found)

@@ -8,14 +8,18 @@ import pytest
 import torch
 from transformers import AutoModel
 from unlabeled.pipeline.errors import ConfigError, Interrupted
+from unlabeled.pipeline.rng import sha256_hex
 from unlabeled.pipeline.storage import Store
+from unlabeled.pipeline.tokenizer import ASSET as TOKENIZER
 from unlabeled.trainers.encoders.build import load_encoder
 from unlabeled.trainers.loop import Report
 from unlabeled.trainers.mixture import DataShare
 from unlabeled.trainers.pretrain import prepare, pretrain_here
 from unlabeled.trainers.run import result_of
 
+from tests.loading import dataset as make_dataset
 from tests.loading import turns
+from tests.samples import document_item
 from tests.small_media import raw_media
 from tests.training import Stopper, losses, settings, trained
 
@@ -75,6 +79,14 @@ def test_a_mixture_of_datasets_goes_on_with_the_same_losses(dataset: Store, tmp_
     assert result is not None
     assert [(each.dataset, each.share) for each in result.data] == [(data[0].dataset, "3/4"), (data[1].dataset, "1/4")]
     assert result.num_dropped_examples_per_epoch == 0
+
+
+def test_an_encoder_of_texts_has_its_tokenizer_beside_it(tmp_path: Path) -> None:
+    texts = {f"{number}.txt": document_item(number).text.encode() for number in range(8)}
+    store = make_dataset(tmp_path, "text_masked_tokens", texts, vocab_size=400, seq_length=32)
+    trained(store, tmp_path / "run", settings(num_epochs=1, **{"batch_size": 4, "encoder.name": "bert-tiny"}), [])
+    frozen = (tmp_path / "run" / "encoder" / TOKENIZER).read_bytes()
+    assert load_encoder(tmp_path / "run" / "encoder").spec.tokenizer_sha256 == sha256_hex(frozen)
 
 
 @pytest.mark.gpu

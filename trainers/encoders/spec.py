@@ -29,6 +29,7 @@ class EncoderSpec(BaseModel):
     spectrum_frames: int = Field(96, ge=1, description="frames of a spectrogram; shorter ones are padded, longer cut")
     spectrum_patch: tuple[int, int] = Field((16, 16), description="frames and mel bins of a transformer's patch")
     vocab_size: int = Field(0, ge=0, description="tokens of the tokenizer; text only")
+    tokenizer_sha256: str = Field("", description="of the tokenizer.json whose tokens it knows; text only")
     num_tokens: int = Field(512, ge=4, description="longest sequence of tokens")
 
     @property

@@ -22,8 +22,12 @@ SIZES: Mapping[str, tuple[int, int, int]] = {
 }
 
 
+#: In plain ids, whatever the tokenizer's own padding is: what stands there is masked.
+PADDING = -1
+
+
 class TextEncoder(Encoder):
-    """A BERT; reads `TokenInputs` of any integer type."""
+    """A BERT; reads `TokenInputs` of any integer type, or plain ids [B, T] of one segment, padded with `PADDING`."""
 
     NAMES: ClassVar[tuple[str, ...]] = tuple(SIZES)
     num_prefix_tokens: ClassVar[int] = 1
@@ -46,8 +50,11 @@ class TextEncoder(Encoder):
         self.layer_names.index(layer)
         return self.num_features
 
-    def preprocess(self, media: TokenInputs) -> TokenInputs:
+    def preprocess(self, media: TokenInputs | Tensor) -> TokenInputs:
         """Return the ids and masks as int64."""
+        if isinstance(media, Tensor):
+            ids = media.long()
+            return TokenInputs(ids.clamp_min(0), (ids != PADDING).long(), torch.zeros_like(ids))
         return TokenInputs(*(part.long() for part in media))
 
     def forward(self, inputs: Inputs, *, with_layers: bool = True) -> EncoderOutput:

@@ -160,4 +160,9 @@ def _sound_shape(data: Material) -> dict[str, Any]:
 
 
 def _text_shape(data: Material) -> dict[str, Any]:
-    return {"vocab_size": tokenizer_of(data).vocab_size, "num_tokens": int(data.rows[TOKEN_COLUMNS[0]].shape[-1])}
+    tokenizer = tokenizer_of(data)
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_sha256": tokenizer.sha256,
+        "num_tokens": int(data.rows[TOKEN_COLUMNS[0]].shape[-1]),
+    }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from unlabeled.pipeline.errors import ConfigError, Filtered
 from unlabeled.pipeline.pretext.labelled_media import ASSET, LabelledMedia
 from unlabeled.pipeline.rng import ItemRng
 from unlabeled.pipeline.task import Modality
+from unlabeled.pipeline.tokenizer import Tokenizer, train
 
-from tests.samples import image_item, waveform_item
+from tests.samples import document_item, image_item, waveform_item
 
 KEYS = ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"]
 
@@ -178,3 +180,37 @@ def test_a_wrong_label_or_picture_is_noticed_when_the_row_is_rederived() -> None
 def test_the_asset_is_plain_json(tmp_path: Path) -> None:
     task = LabelledMedia(label_from="csv", labels_file=labels_csv(tmp_path, [("b", "x"), ("a", "y")]))
     assert json.loads(task.make_assets(list)[ASSET]) == {"classes": ["x", "y"], "labels": {"a": 1, "b": 0}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    path.write_bytes(train((document_item(number, 50).text for number in range(2)), 400, 10_000))
+    return str(path)
+
+
+def test_texts_are_kept_as_tokens_from_their_beginning(tokenizer_json: str) -> None:
+    task = bound(LabelledMedia(media="text", label_from="folder", seq_length=16, tokenizer_json=tokenizer_json))
+    item = document_item(7, 5)
+    row = row_of(task, "cat/1.txt", item)
+    tokenizer = Tokenizer(Path(tokenizer_json).read_bytes())
+    assert task.modality == Modality.TEXT
+    assert row["attention_mask"].tolist() == [1] * 16
+    assert tokenizer.decode(row["input_ids"]) == f"[CLS]{item.text[: row['num_chars']]}[SEP]"
+    assert task.rederive({**row, "source_key": "dog/1.txt"}, item) == {"label": 1, "num_chars": row["num_chars"]}
+    assert task.rederive(row, document_item(8, 5)) == {"num_chars": 0}
+
+
+def test_short_texts_are_padded_and_empty_ones_filtered(tokenizer_json: str) -> None:
+    task = bound(LabelledMedia(media="text", tokenizer_json=tokenizer_json))
+    row = row_of(task, item=replace(document_item(7, 1), text="a"))
+    assert (row["attention_mask"].sum(), row["num_chars"]) == (3, 1)
+    with pytest.raises(Filtered, match="too_short"):
+        row_of(task, item=replace(document_item(7, 1), text=""))
+
+
+def test_texts_need_the_tokenizer_of_their_encoder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`media` is text, but `tokenizer_json` is empty"):
+        LabelledMedia(media="text")
+    with pytest.raises(ConfigError, match="there is no file"):
+        LabelledMedia(media="text", tokenizer_json=str(tmp_path / "none")).make_assets(list)

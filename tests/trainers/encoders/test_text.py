@@ -5,6 +5,7 @@ import torch
 from unlabeled.pipeline.errors import ConfigError
 from unlabeled.trainers.encoders.build import build_encoder
 from unlabeled.trainers.encoders.spec import TokenInputs
+from unlabeled.trainers.encoders.text import PADDING
 
 
 def test_padding_changes_nothing() -> None:
@@ -20,3 +21,9 @@ def test_padding_changes_nothing() -> None:
 def test_a_vocabulary_is_needed() -> None:
     with pytest.raises(ConfigError, match="`vocab_size` must be the number of tokens"):
         build_encoder("bert-tiny", seed=0)
+
+
+def test_plain_ids_are_one_segment_without_their_padding() -> None:
+    encoder = build_encoder("bert-tiny", seed=0, vocab_size=20)
+    inputs = encoder.preprocess(torch.tensor([[3, 0, PADDING]], dtype=torch.int32))
+    assert [part.tolist() for part in inputs] == [[[3, 0, 0]], [[1, 1, 0]], [[0, 0, 0]]]
