@@ -135,9 +135,9 @@ def check_newest(store: Store, epoch: int) -> None:
     Raises:
         Conflict: somebody has; nothing may be published any more.
     """
-    if epoch and _exists(store, _key(epoch + 1, "json")):
+    if epoch and (newest := max(_files(store), default=0)) > epoch:
         raise Conflict(
-            f"{store.uri}: another run has taken over while this one showed no life (epoch {epoch + 1}); "
+            f"{store.uri}: another run has taken over while this one showed no life (epoch {newest}); "
             "nothing was lost, what this one made is used."
         )
 

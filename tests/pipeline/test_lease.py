@@ -13,10 +13,14 @@ from unlabeled.pipeline.lease import Pace, acquire, check_newest, live_keys, unt
 from unlabeled.pipeline.manifest import Manifest, load_manifest, publish, versions
 from unlabeled.pipeline.storage import Store
 
+from tests.memory_store import Memory, MemoryStore
 from tests.small_datasets import recipe
 
 #: A store's clock may count whole seconds.
 QUICK = Pace(heartbeat_seconds=0.2, stale_seconds=2.0, poll_seconds=0.1)
+#: For tests in which nobody is to be taken for dead, however busy the machine.
+PATIENT = Pace(heartbeat_seconds=0.2, stale_seconds=3600, poll_seconds=0.1)
+PATIENCE_SECONDS = 120.0
 
 
 def manifest(version: int = 1, epoch: int = 0, writer: str = "a") -> Manifest:
@@ -69,37 +73,64 @@ def test_epochs_count_up_and_one_that_was_given_back_is_no_obstacle(store: Store
 
 
 def test_a_living_holder_is_not_disturbed(store: Store) -> None:
-    with acquire(store, pace=QUICK):
+    with acquire(store, pace=PATIENT):
         as_if_elsewhere(store, 1)
         with pytest.raises(Conflict, match=r"another run is at work \(process \d+ on elsewhere; epoch 1"):
-            acquire(store, pace=QUICK)
+            acquire(store, pace=PATIENT)
 
 
 def test_a_living_holder_is_waited_for(store: Store) -> None:
-    first = acquire(store, pace=QUICK)
+    first = acquire(store, pace=PATIENT)
     first.__enter__()
     threading.Timer(1.0, lambda: first.__exit__(None, None, None)).start()
-    with acquire(store, wait_seconds=30, pace=QUICK) as second:
+    with acquire(store, wait_seconds=PATIENCE_SECONDS, pace=PATIENT) as second:
         assert second.epoch == 2
 
 
-def test_of_many_at_once_one_wins(store: Store) -> None:
+def contend(store: Store, num: int, pace: Pace) -> list[int]:
+    """Return the epochs that so many get who ask at once, 0 for none; who has one holds it until all have asked."""
     won: list[int] = []
+    asked = threading.Barrier(num, timeout=PATIENCE_SECONDS)
 
     def run() -> None:
         try:
-            with acquire(store, pace=QUICK) as lease:
+            with acquire(store, pace=pace) as lease:
                 won.append(lease.epoch)
-                time.sleep(3)
+                asked.wait()
         except Conflict:
             won.append(0)
+            asked.wait()
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
+    threads = [threading.Thread(target=run) for _ in range(num)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(won) == [0, 0, 0, 1]
+    return sorted(won)
+
+
+def test_of_many_at_once_one_wins(store: Store) -> None:
+    assert contend(store, 4, PATIENT) == [0, 0, 0, 1]
+
+
+def test_of_many_that_take_over_before_there_is_a_version_one_wins(store: Store) -> None:
+    killed_holder(store)
+    assert contend(store, 4, PATIENT) == [0, 0, 0, 2]
+
+
+def test_a_first_run_that_was_taken_over_publishes_nothing() -> None:
+    """No version's number can be taken for it, for there is none to copy: it is told before it publishes."""
+    memory = Memory()
+    store = MemoryStore(memory)
+    zombie = acquire(store)
+    as_if_elsewhere(store, zombie.epoch)
+    memory.pass_time(100)
+    assert contend(store, 3, Pace(poll_seconds=0.1)) == [0, 0, 2]
+    for _ in range(6):  # so many later, its successor's files are tidied away
+        acquire(store).__enter__().__exit__()
+    with pytest.raises(Conflict, match="another run has taken over"):
+        check_newest(store, zombie.epoch)
+    assert versions(store) == []
 
 
 def test_a_holder_without_life_is_taken_over_and_its_version_can_no_longer_be_published(store: Store) -> None:
@@ -131,7 +162,8 @@ def test_a_version_that_came_before_the_takeover_is_what_is_copied(store: Store)
         assert versions(store) == [1, 2]
 
 
-def test_a_process_of_this_machine_that_was_killed_is_taken_over_at_once(store: Store) -> None:
+def killed_holder(store: Store) -> None:
+    """Let a process of this machine take the lease and be killed."""
     code = (
         "import sys, os, signal, json; from unlabeled.pipeline.lease import acquire; "
         "from unlabeled.pipeline.storage import Store, StoreOptions; "
@@ -140,8 +172,12 @@ def test_a_process_of_this_machine_that_was_killed_is_taken_over_at_once(store: 
     )
     options = json.dumps(dataclasses.asdict(store.options)) if hasattr(store, "options") else "{}"
     subprocess.run([sys.executable, "-c", code, store.uri, options], check=False)
+
+
+def test_a_process_of_this_machine_that_was_killed_is_taken_over_at_once(store: Store) -> None:
+    killed_holder(store)
     publish(store, manifest(1))
-    with acquire(store, pace=Pace(stale_seconds=3600)) as lease:
+    with acquire(store, pace=PATIENT) as lease:
         assert lease.epoch == 2
     assert versions(store) == [1]  # nobody is left who could publish: nothing to fence out
 
@@ -150,7 +186,7 @@ def test_workers_are_told_to_begin_nothing_new(store: Store) -> None:
     with acquire(store, pace=QUICK) as lease:
         assert list(until_stopped(store, lease.epoch, [1, 2])) == [1, 2]
         lease.stop_workers()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while list(until_stopped(store, lease.epoch, [1])) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert list(until_stopped(store, lease.epoch, [1])) == []
