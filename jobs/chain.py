@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..pipeline.config import parse
@@ -22,6 +20,8 @@ from ..pipeline.manifest import load_manifest
 from ..pipeline.rng import canonical_json, sha256_hex
 from ..pipeline.storage import Store, StoreOptions, open_parent
 from .command_line import places, portable
+from .config import read_yaml
+from .subcommand import run_subcommand
 
 Outcome = Literal["done", "skipped", "failed", "not_reached"]
 
@@ -96,15 +96,7 @@ def load_chain(path: Path) -> Chain:
     Raises:
         ConfigError: no such file, not YAML, an unknown or wrong key, or a command that would be refused.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}.") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping with state and steps.")
-    chain: Chain = parse(Chain, data)
+    chain: Chain = parse(Chain, read_yaml(path, str(path), "state and steps"))
     for step in chain.steps:
         portable(step.command)
     return chain
@@ -154,14 +146,13 @@ def _run_step(step: Step, store: Store, options: StoreOptions | None) -> StepRep
 def _call(argv: Sequence[str], step: Step) -> tuple[int, dict[str, Any] | None]:
     """Run the command as it was typed (files lie here); return its exit code and what its --json printed."""
     as_json = ["--json"] if "--json" in argv and "--json" not in step.command else []
-    command = [sys.executable, "-m", "unlabeled.jobs", *step.command, *as_json]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    done = run_subcommand([*step.command, *as_json])
     try:
         report = json.loads(done.stdout)
     except ValueError:
         sys.stderr.buffer.write(done.stdout)
         report = None
-    return done.returncode, report if isinstance(report, dict) else None
+    return done.exit_code, report if isinstance(report, dict) else None
 
 
 def step_fingerprint(step: Step, options: StoreOptions | None = None) -> str:

@@ -11,7 +11,7 @@ import typer
 from .cli_options import AsJson, Debug, app
 
 if TYPE_CHECKING:
-    from .client import JobInfo
+    from .client import Client, JobInfo
 
 Address = Annotated[
     str,
@@ -45,7 +45,6 @@ def submit(
     debug: Debug = False,
 ) -> None:
     """Run a command as a job on a Ray cluster. The same work twice is one job: the second joins the first."""
-    from .client import Client
     from .command_line import CommandLine
 
     options: dict[str, Any] = {
@@ -57,7 +56,7 @@ def submit(
         "stop_grace_seconds": stop_grace_seconds,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    client = Client(address, wait_seconds=wait_seconds)
+    client = _client(address, wait_seconds)
     job = client.submit(
         CommandLine(*command),
         ship_wheel=ship_wheel,
@@ -78,9 +77,7 @@ def status(
     job: Job, address: Address, wait_seconds: Wait = 30.0, as_json: AsJson = False, debug: Debug = False
 ) -> None:
     """Show one job: status, command, exit code."""
-    from .client import Client
-
-    _print(Client(address, wait_seconds=wait_seconds).status(job), as_json=as_json)
+    _print(_client(address, wait_seconds).status(job), as_json=as_json)
 
 
 @app.command()
@@ -93,10 +90,9 @@ def logs(
     debug: Debug = False,
 ) -> None:
     """Print what a job has printed."""
-    from .client import Client
     from .output import print_json
 
-    client = Client(address, wait_seconds=wait_seconds)
+    client = _client(address, wait_seconds)
     if follow:
         _exit_like(_follow(client.status(job), wait_seconds, quiet=False))
     elif as_json:
@@ -108,18 +104,15 @@ def logs(
 @app.command()
 def stop(job: Job, address: Address, wait_seconds: Wait = 30.0, as_json: AsJson = False, debug: Debug = False) -> None:
     """Ask a job to stop. It finishes the shards that it has in hand; the same command resumes it."""
-    from .client import Client
-
-    _print(Client(address, wait_seconds=wait_seconds).stop(job), as_json=as_json)
+    _print(_client(address, wait_seconds).stop(job), as_json=as_json)
 
 
 @app.command()
 def jobs(address: Address, wait_seconds: Wait = 30.0, as_json: AsJson = False, debug: Debug = False) -> None:
     """List a cluster's jobs, the newest first."""
-    from .client import Client
     from .output import print_json, print_table
 
-    found = Client(address, wait_seconds=wait_seconds).list()
+    found = _client(address, wait_seconds).list()
     if as_json:
         print_json(found)
         return
@@ -129,11 +122,16 @@ def jobs(address: Address, wait_seconds: Wait = 30.0, as_json: AsJson = False, d
     print_table(["job", "status", "started (UTC)"], rows)
 
 
+def _client(address: str, wait_seconds: float) -> Client:
+    from .client import Client
+    from .output import ShownProgress
+
+    return Client(address, wait_seconds=wait_seconds, say=ShownProgress().phase)
+
+
 def _follow(job: JobInfo, wait_seconds: float, *, quiet: bool) -> JobInfo:
     """Print a job's log until it ends, on stderr where stdout is for one JSON object."""
-    from .client import Client
-
-    client = Client(job.address, wait_seconds=wait_seconds)
+    client = _client(job.address, wait_seconds)
     out = sys.stderr if quiet else sys.stdout
     for text in client.follow(job.submission_id):
         out.write(text)

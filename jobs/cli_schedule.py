@@ -83,12 +83,17 @@ def run_schedule(
     debug: Debug = False,
 ) -> None:
     """Stay, and run every tick as it comes due; for machines without Kubernetes, cron or systemd."""
+    from .output import ShownProgress
     from .schedule import load_schedule
     from .schedule_run import default_state, run_forever
 
     schedule = load_schedule(file)
     run_forever(
-        schedule, state or default_state(schedule), lambda report: _tell(report, as_json=as_json), max_ticks=max_ticks
+        schedule,
+        state or default_state(schedule),
+        lambda report: _tell(report, as_json=as_json),
+        max_ticks=max_ticks,
+        say=ShownProgress().phase,
     )
 
 

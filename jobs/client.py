@@ -7,7 +7,7 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,15 +92,19 @@ class Client:
     Args:
         address: URL of the cluster's dashboard. A token comes from RAY_AUTH_TOKEN_PATH, as everywhere in Ray.
         wait_seconds: how long a cluster that is still starting is waited for.
+        say: told what is waited for.
 
     Raises (all methods):
         UnlabeledError: nobody answers there, the token is not the cluster's, or no node takes jobs in time.
         NotFound: there is no such job.
     """
 
-    def __init__(self, address: str, *, wait_seconds: float = 30.0) -> None:
+    def __init__(
+        self, address: str, *, wait_seconds: float = 30.0, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.address = _url(address)
         self._wait_seconds = wait_seconds
+        self._say = say
         self._connected: RayJobs | None = None
 
     def submit(self, spec: Spec, options: JobOptions | None = None, **changes: Any) -> JobInfo:
@@ -205,7 +209,7 @@ class Client:
         from .ray_jobs import RayJobs
 
         if self._connected is None:
-            self._connected = RayJobs(self.address, self._wait_seconds)
+            self._connected = RayJobs(self.address, self._wait_seconds, self._say)
         return self._connected
 
     def _attempts(self, stem: str) -> Sequence[JobInfo]:

@@ -61,7 +61,7 @@ def load_settings(
     # A section whose lines are all comments is read as null.
     data = {
         name: {} if value is None and name in sections_of_all else value
-        for name, value in (_read_yaml(config) if config else {}).items()
+        for name, value in (_read_config(config) if config else {}).items()
     }
     for assignment in assignments:
         _assign(data, assignment)
@@ -111,7 +111,7 @@ def read_settings(
     Raises:
         ConfigError: as `load_settings`.
     """
-    data = {name: value for name, value in (_read_yaml(config) if config else {}).items() if value is not None}
+    data = {name: value for name, value in (_read_config(config) if config else {}).items() if value is not None}
     for assignment in assignments:
         _assign(data, assignment)
     for name, value in overrides.items():
@@ -120,20 +120,29 @@ def read_settings(
     return parse(model, data)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, name: str, expected: str) -> dict[str, Any]:
+    """Return the mapping of a YAML file, {} of an empty one; errors call it `name` and say what was `expected`.
+
+    Raises:
+        ConfigError: no such file, not readable, not YAML, or no mapping.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"`--config {path}`: there is no such file.") from None
+        raise ConfigError(f"{name}: there is no such file.") from None
     except OSError as error:
-        raise ConfigError(f"`--config {path}`: cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`--config {path}`: not YAML: {error}.") from error
+        raise ConfigError(f"{name}: not YAML: {error}.") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"`--config {path}`: expected a mapping of settings, found {type(data).__name__}.")
+        raise ConfigError(f"{name}: expected a mapping of {expected}, found {type(data).__name__}.")
     return data
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return read_yaml(path, f"`--config {path}`", "settings")
 
 
 def _assign(data: dict[str, Any], assignment: str) -> None:

@@ -26,9 +26,10 @@ class JobExists(UnlabeledError):
 class RayJobs:
     """Job submission, status, logs and stop at one cluster; all methods raise as `call`."""
 
-    def __init__(self, address: str, wait_seconds: float) -> None:
+    def __init__(self, address: str, wait_seconds: float, say: Callable[[str], None]) -> None:
         self._address = address
         self._wait_seconds = wait_seconds
+        self._say = say
         # It tells of every upload, on the stream where logs of the job go.
         for name in ("ray.dashboard", "ray._private.runtime_env"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -47,6 +48,7 @@ class RayJobs:
             UnlabeledError: nobody answers, the token is not the cluster's, or no agent takes jobs in time.
         """
         deadline = time.monotonic() + self._wait_seconds
+        said = ""
         while True:
             try:
                 return request()
@@ -60,6 +62,9 @@ class RayJobs:
                 raise ConfigError(f"`--address {self._address}`: {_last_line(error)}") from None
             if time.monotonic() > deadline:
                 raise UnlabeledError(f"{problem} (tried for {self._wait_seconds:.0f} s).")
+            if problem != said:
+                self._say(f"{problem}; trying again")
+                said = problem
             time.sleep(_POLL_SECONDS)
 
     def submit(self, **options: Any) -> str:

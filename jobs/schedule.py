@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-import yaml
 from croniter import croniter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..pipeline.config import parse
-from ..pipeline.errors import ConfigError
+from .config import read_yaml
 
 
 class Kubernetes(BaseModel):
@@ -104,9 +103,12 @@ class Schedule(BaseModel):
         """Return the newest tick in (last, now] that is to be run late, if any: many missed ticks are one run."""
         if self.missed == "skip":
             return None
-        due = max(last, now - timedelta(seconds=self.missed_within_seconds))
+        return self.newest_tick(max(last, now - timedelta(seconds=self.missed_within_seconds)), now)
+
+    def newest_tick(self, after: datetime, now: datetime) -> datetime | None:
+        """Return the newest tick in (after, now], if any."""
         found = None
-        for tick in self.ticks(due):
+        for tick in self.ticks(after):
             if tick > now:
                 return found
             found = tick
@@ -126,15 +128,7 @@ def load_schedule(path: Path) -> Schedule:
     """
     from .command_line import parsed
 
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}.") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping with name, cron and command.")
-    schedule: Schedule = parse(Schedule, data)
+    schedule: Schedule = parse(Schedule, read_yaml(path, str(path), "name, cron and command"))
     parsed(schedule.argv())
     return schedule
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,30 @@ class RayHead:
     def env(self) -> dict[str, str]:
         """Return the variables that let a client or a node in."""
         return {**_ENV, **_cluster(self.gcs_address), "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+
+    @contextlib.contextmanager
+    def without_node(self) -> Iterator[Callable[[], None]]:
+        """Let the cluster forget which node is its head, as it does not know yet while it starts; yields the undoing.
+
+        Its variables must be set in this process.
+        """
+        from ray._private.ray_constants import KV_HEAD_NODE_ID_KEY, KV_NAMESPACE_JOB
+        from ray._raylet import GcsClient
+
+        known = GcsClient(address=self.gcs_address)
+        deadline = time.monotonic() + READY_SECONDS
+        while (node_id := known.internal_kv_get(KV_HEAD_NODE_ID_KEY, KV_NAMESPACE_JOB)) is None:
+            assert time.monotonic() < deadline, "the cluster has no head"
+            time.sleep(0.1)
+
+        def undo() -> None:
+            known.internal_kv_put(KV_HEAD_NODE_ID_KEY, node_id, True, KV_NAMESPACE_JOB)
+
+        known.internal_kv_del(KV_HEAD_NODE_ID_KEY, False, KV_NAMESPACE_JOB)
+        try:
+            yield undo
+        finally:
+            undo()
 
     def kill(self) -> None:
         """End the head, its workers and drivers at once, and remove what it wrote."""

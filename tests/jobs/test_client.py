@@ -168,6 +168,24 @@ def test_a_wrong_token_and_none_are_told_apart(head: RayHead, tmp_path: Path) ->
     assert (nobody.returncode, "it wants a token, and none was sent" in nobody.stderr) == (1, True)
 
 
+@pytest.mark.slow
+def test_a_cluster_whose_nodes_take_no_jobs_yet_is_waited_for(head: RayHead) -> None:
+    """A dashboard answers before its node has told of itself; Ray itself waits ten seconds for that."""
+    work = CommandLine("show", "s3://nowhere/nothing")
+    with head.without_node() as node_is_back:
+        with pytest.raises(UnlabeledError, match=r"none of its nodes takes jobs yet \(tried for 0 s\)"):
+            Client(head.address, wait_seconds=0).submit(work)
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            said.append(text)
+            node_is_back()
+
+        job = Client(head.address, wait_seconds=PATIENCE_SECONDS, say=say).submit(work)
+    assert job.attempt == 1
+    assert said == [f"the cluster at {head.address} answers, but none of its nodes takes jobs yet; trying again"]
+
+
 def test_the_same_work_is_one_job_and_its_report_is_the_commands(client: Client, place: Place) -> None:
     first = client.submit(rotation(place), ship_wheel=True, metadata={"owner": "seismology"})
     second = client.submit(rotation(place), ship_wheel=True)

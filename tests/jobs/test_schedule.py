@@ -61,6 +61,13 @@ def test_many_missed_ticks_are_one_late_run_or_none() -> None:
     assert schedule(cron="0 * * * *", missed="skip").missed_tick(noon - timedelta(days=3), noon) is None
 
 
+def test_ticks_that_come_due_during_a_run_are_one_run_after_it() -> None:
+    noon = datetime(2026, 6, 5, 12, tzinfo=ZoneInfo("UTC"))
+    hourly = schedule(cron="0 * * * *", missed="skip", command="materialize -t x -i a -o b", overlap="queue")
+    assert hourly.newest_tick(noon, noon + timedelta(minutes=150)) == noon + timedelta(hours=2)
+    assert hourly.newest_tick(noon, noon + timedelta(minutes=50)) is None
+
+
 def test_a_file_is_a_schedule_and_its_command_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "nightly.yaml"
     path.write_text(NIGHTLY)
