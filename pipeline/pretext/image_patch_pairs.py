@@ -8,8 +8,10 @@ Learning Visual Groups From Co-Occurrences in Space and Time, 2015, arXiv:1511.0
 A source gives four pairs of four patches, where (a, b) and (c, d) belong together: these two, against (a, d) of the
 same picture and (c, a patch of another picture). So patches of both groups stand in pairs of both classes, and one
 patch alone tells nothing. Other shortcuts closed here: patches never touch, negatives of the same picture (half, or
-all) are about as far apart as positives, and every patch gets a histogram, resolution and JPEG quality of its own,
-so that neither colour nor noise nor compression tells the picture.
+all) are about as far apart as positives, and every patch gets a histogram, resolution, noise and JPEG quality of its
+own, so that neither colour nor noise nor compression tells the picture. Each is lowered below the resolution of its
+source, so that no trace of the source's sensor, enlargement or compression is left, whatever the other patch's is
+(tests/bench/2026-11-25-audit.md has what was told before, and is now).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from ..pairing import (
     places_anywhere,
     places_in_segments,
 )
-from ..patches import draw_resolution, drop_color, lower_resolution, luma_std, require_size, tile_encoding
+from ..patches import ColorMode, drop_color, lower_resolution, luma_std, require_size, tile_encoding
 from ..resample import Box
 from ..rng import ItemRng
 from ..segment import SEGMENTER, segment
@@ -48,6 +50,8 @@ NO_DISTANCE = -1.0
 #: The normal distribution as a table: quantiles 0.001 to 0.999 and where they lie, in deviations.
 _QUANTILES = np.linspace(0.001, 0.999, 999)
 _NORMAL = np.array([NormalDist().inv_cdf(quantile) for quantile in _QUANTILES])
+#: The least noise of a patch, in shares of the most.
+_LEAST_NOISE = 1 / 6
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Patch:
 class ImagePatchPairs(PartneredTask[Image]):
     """Predict whether two patches belong together: same segment, or side by side in one picture."""
 
-    version = "1"
+    version = "2"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
     paper = (
@@ -82,7 +86,12 @@ class ImagePatchPairs(PartneredTask[Image]):
     segment_scale: float = setting(150.0, "larger makes larger segments", at_least=1, at_most=10000)
     purity: float = setting(0.75, "least share of a patch that lies in its segment", at_least=0.55, at_most=1)
     gray_fraction: float = setting(0.5, "share of patches without colour", at_least=0, at_most=1)
-    resample_fraction: float = setting(0.33, "share of patches at lower resolution", at_least=0, at_most=1)
+    lowest_resolution: float = setting(
+        0.16, "each patch is lowered to between this share of its side and half", at_least=0.05, at_most=0.5
+    )
+    most_noise: float = setting(
+        24.0, "each patch gets noise between a sixth of this deviation and it, of 255 levels", at_least=0, at_most=64
+    )
     lowest_jpeg_quality: int = setting(
         50, "each patch passes through a JPEG between this and 95", at_least=10, at_most=95
     )
@@ -199,13 +208,18 @@ class ImagePatchPairs(PartneredTask[Image]):
         }
 
     def _alter(self, pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-        """Return the patch with a resolution, colour cast, contrast and JPEG quality of its own."""
-        is_lowered, is_gray = generator.random(2) < (self.resample_fraction, self.gray_fraction)
-        side_px = draw_resolution(generator, self.patch_px)
+        """Return the patch with a resolution, colour cast, contrast, noise and JPEG quality of its own."""
+        resolution = _log_uniform(generator, self.lowest_resolution, 0.5)
+        mode: ColorMode = "gray" if generator.random() < self.gray_fraction else "color"
+        lowered = lower_resolution(pixels, max(2, round(resolution * self.patch_px)))
+        recolored = recolor(drop_color(lowered, mode), generator)
+        deviation = _log_uniform(generator, _LEAST_NOISE, 1) * self.most_noise
         quality = int(generator.integers(self.lowest_jpeg_quality, 96))
-        if is_lowered:
-            pixels = lower_resolution(pixels, side_px)
-        return recompress(recolor(drop_color(pixels, "gray" if is_gray else "color"), generator), quality)
+        return recompress(add_noise(recolored, deviation, generator), quality)
+
+
+def _log_uniform(generator: np.random.Generator, least: float, most: float) -> float:
+    return float(least * (most / least) ** generator.random())
 
 
 def recolor(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
@@ -224,6 +238,12 @@ def recolor(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArra
         normal = means[channel] + deviations[channel] * np.interp(rank, _QUANTILES, _NORMAL)
         recolored[..., channel] = np.clip(np.rint(normal), 0, 255).astype(np.uint8)[levels]
     return recolored
+
+
+def add_noise(pixels: NDArray[np.uint8], deviation: float, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the picture with normal noise of a deviation in levels of 255, the same in all channels."""
+    noise = generator.standard_normal(pixels.shape[:2], np.float32)[..., None] * np.float32(deviation)
+    return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
 
 
 def recompress(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import Filtered
 from unlabeled.pipeline.items import Image
-from unlabeled.pipeline.pretext.image_patch_pairs import ImagePatchPairs, iou, recolor, recompress
+from unlabeled.pipeline.pretext.image_patch_pairs import ImagePatchPairs, add_noise, iou, recolor, recompress
 from unlabeled.pipeline.rng import ItemRng
 
 from tests.samples import landscape_item, photograph
@@ -118,6 +118,14 @@ def test_patches_of_one_box_are_altered_each_on_its_own() -> None:
     for row in rows(ImagePatchPairs(negatives="same_image")):
         by_box.setdefault(row["box_a"], []).append(row["patch_a"])
     assert all(np.abs(one.astype(int) - other).mean() > 4 for one, other in by_box.values())
+
+
+def test_noise_has_the_deviation_asked_for_and_no_colour() -> None:
+    grey = np.full((96, 96, 3), 128, np.uint8)
+    noisy = add_noise(grey, 9.0, np.random.default_rng(0)).astype(int) - 128
+    assert noisy.std() == pytest.approx(9, rel=0.05)
+    assert (noisy[..., 0] == noisy[..., 2]).all()
+    assert np.array_equal(add_noise(grey, 0, np.random.default_rng(0)), grey)
 
 
 def test_compression_changes_pixels_but_little() -> None:
