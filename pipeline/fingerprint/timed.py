@@ -22,6 +22,8 @@ NUM_BINS, HASH_BITS = 128, 64
 _MIN_SHARE, _STEP = 0.8, 0.025
 _MIN_ADJUSTED_SHARE = 0.77
 _ADJUSTMENTS = (0.0125, 0.0125, 0.006, 0.006, 0.003, 0.0015)
+#: Every so many steps of the grid, an interval is tried before the adjustments.
+_COARSE_STEPS = 2
 _FLIPS_PER_BAND = 3
 _CHUNK_SOURCES, _CHUNK_CANDIDATES = 256, 2048
 
@@ -93,13 +95,18 @@ def aligned(
     Args:
         whole: levels of the possible originals, float32 [n, num_bands, NUM_BINS].
         copy: levels of the possible copies, float32 [n, num_bands, NUM_BINS].
-        begin: intervals to start from, float64 [n, 2].
+        begin: intervals to start from, float64 [n, 2]; hashes cannot tell near ones apart, so others are tried, too.
         num_frequencies: over an interval that are compared; the mean, which is the first, is not.
     """
     entire = np.tile(np.array([0.0, 1.0]), (len(copy), 1))
     wanted = changes(copy, entire, num_frequencies)
     best_at = begin.copy()
     best = correlation(changes(whole, best_at, num_frequencies), wanted)
+    for other in _coarse_intervals():
+        tried = np.broadcast_to(other, best_at.shape)
+        found = correlation(changes(whole, tried, num_frequencies), wanted)
+        better = found > best
+        best_at[better], best[better] = other, found[better]
     for step in _ADJUSTMENTS:
         for move in ((step, -step), (-step, step), (0, step), (0, -step), (step, 0), (-step, 0)):
             moved = best_at + np.array(move)
@@ -108,6 +115,10 @@ def aligned(
             better = (found > best) & inside
             best_at[better], best[better] = moved[better], found[better]
     return best, best_at
+
+
+def _coarse_intervals() -> Intervals:
+    return np.array([at for at in intervals() if not np.any(np.rint(at / _STEP).astype(int) % _COARSE_STEPS)])
 
 
 def changes(levels: Levels, of: Intervals, num_frequencies: int) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from .timed import (
 )
 
 #: Name and version of this fingerprint; stands beside every one that is kept.
-KIND = "video-1"
+KIND = "video-2"
 #: Side of the pictures, px; they are square whatever the frame's shape.
 SIDE_PX = 8
 NUM_BYTES = 4 + SIDE_PX**2 * NUM_BINS
@@ -46,7 +46,7 @@ _NUM_LAYOUT_BITS, _MAX_BITS = 32, 36
 
 def request(info: VideoInfo) -> ClipRequest:
     """Return the frames that the fingerprint is taken of: one in the middle of each of NUM_BINS shares of the time."""
-    length_us = max(1, info.end_us - info.start_us)
+    length_us = max(1, _length_us(info))
     targets_us = (info.start_us + length_us * (2 * np.arange(NUM_BINS, dtype=np.int64) + 1) // (2 * NUM_BINS)).tolist()
     return ClipRequest(
         targets_us=tuple(targets_us),
@@ -62,7 +62,13 @@ def fingerprint(info: VideoInfo, clip: Clip) -> bytes | None:
     if float(luma.std()) < 1:
         return None
     levels = np.clip(np.rint(luma), 0, 255).astype(np.uint8).reshape(NUM_BINS, SIDE_PX**2).T
-    return packed((info.end_us - info.start_us) / 1e6, levels)
+    return packed(_length_us(info) / 1e6, levels)
+
+
+def _length_us(info: VideoInfo) -> int:
+    """Return the time from the first frame to the end of the last, which is shown as long as others are on average."""
+    between_us = info.end_us - info.start_us
+    return between_us + between_us // max(1, info.num_frames - 1)
 
 
 def copies(data: list[bytes]) -> Pairs:
