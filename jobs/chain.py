@@ -1,8 +1,14 @@
-"""Chains of commands: each step runs when what it reads has changed, and the first that fails ends the chain."""
+"""Chains of commands: each step runs when what it reads has changed, and the first that fails ends the chain.
+
+Words in braces stand for what is known when a step's turn comes: `{inputs}` for a digest of what it reads, so that a
+changed dataset makes a new run beside the old one (`--output runs/{inputs}`), `{step.field}` for what the report of an
+earlier step says (`{pretrain.output}`).
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
@@ -14,7 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..pipeline.config import parse
-from ..pipeline.errors import ConfigError, NotFound
+from ..pipeline.errors import ConfigError, NotFound, nearest
 from ..pipeline.lease import acquire
 from ..pipeline.manifest import load_manifest
 from ..pipeline.rng import canonical_json, sha256_hex
@@ -24,6 +30,8 @@ from .config import read_yaml
 from .subcommand import run_subcommand
 
 Outcome = Literal["done", "skipped", "failed", "not_reached"]
+_INPUTS = "{inputs}"
+_REFERENCE = re.compile(r"\{([a-z0-9][a-z0-9_-]*)\.([a-z_]+)\}")
 
 
 class Step(BaseModel):
@@ -58,6 +66,10 @@ class Chain(BaseModel):
         names = [step.name for step in steps]
         if len(set(names)) < len(names):
             raise ValueError(f"each step needs a name of its own, found {', '.join(names)}")
+        for number, step in enumerate(steps):
+            for name, _ in _REFERENCE.findall(" ".join(step.command)):
+                if name not in names[:number]:
+                    raise ValueError(f"step {step.name!r} names {name!r}, no step before it.{nearest(name, names)}")
         return steps
 
 
@@ -110,6 +122,7 @@ def run_chain(chain: Chain, *, store_options: StoreOptions | None = None) -> Cha
 
     Raises:
         Conflict: the same chain is being run elsewhere.
+        ConfigError: a step names a field that the report of an earlier one does not have.
     """
     store = Store.open(chain.state, store_options)
     reports: list[StepReport] = []
@@ -121,9 +134,32 @@ def run_chain(chain: Chain, *, store_options: StoreOptions | None = None) -> Cha
                     StepReport(name=step.name, outcome="not_reached", exit_code=None, seconds=0, report=None)
                 )
                 continue
-            reports.append(_run_step(step, store, store_options))
+            reports.append(_run_step(_filled(step, reports, store_options), store, store_options))
             exit_code = reports[-1].exit_code or 0
     return ChainReport(exit_code=exit_code, steps=reports)
+
+
+def _filled(step: Step, before: Sequence[StepReport], options: StoreOptions | None) -> Step:
+    """Return the step with what its braces stand for."""
+    known = {report.name: report.report or {} for report in before}
+
+    def told(match: re.Match[str]) -> str:
+        name, field = match.groups()
+        of = known[name]
+        if field not in of:
+            raise ConfigError(f"step {step.name!r}: the report of {name!r} has no {field!r}.{nearest(field, of)}")
+        return str(of[field])
+
+    step = step.model_copy(update={"command": tuple(_REFERENCE.sub(told, word) for word in step.command)})
+    if not any(_INPUTS in word for word in step.command):
+        return step
+    digest = sha256_hex(canonical_json([place_fingerprint(place, options) for place in _reads(step)]))[:12]
+    return step.model_copy(update={"command": tuple(word.replace(_INPUTS, digest) for word in step.command)})
+
+
+def _reads(step: Step) -> list[str]:
+    named = places(step.command) if step.inputs is None else step.inputs
+    return [place for place in named if _INPUTS not in place]
 
 
 def _run_step(step: Step, store: Store, options: StoreOptions | None) -> StepReport:
@@ -157,8 +193,7 @@ def _call(argv: Sequence[str], step: Step) -> tuple[int, dict[str, Any] | None]:
 
 def step_fingerprint(step: Step, options: StoreOptions | None = None) -> str:
     """Return the sha256 over a step's command, its files, and the content of all that it reads."""
-    inputs = step.inputs if step.inputs is not None else places(step.command)
-    read = [place_fingerprint(place, options) for place in inputs]
+    read = [place_fingerprint(place, options) for place in _reads(step)]
     return sha256_hex(canonical_json([portable(step.command).sha256, read]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from ..pipeline.errors import ConfigError, nearest
 from ..pipeline.storage import split_uri
 
 #: Options and arguments that name a dataset or media: a relative path means this machine's folder.
-_PLACES = frozenset({"input", "output", "dataset", "data", "run"})
+_PLACES = frozenset({"input", "output", "dataset", "data", "test_data", "run"})
+#: What `pretrain` takes behind a dataset where there are several.
+_SHARE = re.compile(r"=[\d./]+$")
 #: Small files that a command reads on the machine where it was typed: they travel with it.
 _SUFFIXES = frozenset({".py", ".yaml", ".yml", ".csv"})
 _MAX_SHIPPED_BYTES = 20 * 2**20
@@ -85,7 +88,7 @@ def portable(argv: Sequence[str]) -> Portable:
         if parameter.name in _LEFT_OUT:
             continue
         for value in _given(parameter, values.get(parameter.name)):
-            text = _moved(parameter.name, value, shipped)
+            text = _moved(value, shipped, is_place=_is_place(argv[0], parameter.name))
             if parameter.param_type_name == "argument":
                 arguments.append(text)
             elif value is True:
@@ -127,9 +130,13 @@ def places(argv: Sequence[str]) -> list[str]:
     """Return the datasets, folders and media that a command names: what it reads, and what it writes."""
     command, values = parsed(argv)
     named = [
-        _given(parameter, values.get(parameter.name)) for parameter in command.params if parameter.name in _PLACES
+        (parameter.name, str(value))
+        for parameter in command.params
+        if _is_place(argv[0], parameter.name)
+        for value in _given(parameter, values.get(parameter.name))
     ]
-    return [str(value) for group in named for value in group]
+    # `pretrain` takes DATASET=SHARE.
+    return [_SHARE.sub("", value) if name == "data" and argv[0] == "pretrain" else value for name, value in named]
 
 
 def _given(parameter: Any, value: Any) -> Iterable[Any]:
@@ -139,7 +146,12 @@ def _given(parameter: Any, value: Any) -> Iterable[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def _moved(name: str, value: Any, shipped: dict[str, bytes]) -> str:
+def _is_place(command: str, name: str) -> bool:
+    """Return whether an option or argument names a dataset, media or a run; to `pretrain` an encoder is a kind."""
+    return name in _PLACES or (name == "encoder" and command != "pretrain")
+
+
+def _moved(value: Any, shipped: dict[str, bytes], *, is_place: bool) -> str:
     text = str(getattr(value, "value", value))
     path = Path(text)
     if path.suffix in _SUFFIXES and path.is_file():
@@ -149,8 +161,8 @@ def _moved(name: str, value: Any, shipped: dict[str, bytes]) -> str:
         if sum(map(len, shipped.values())) > _MAX_SHIPPED_BYTES:
             raise ConfigError(f"{text}: files that travel with a job may be {_MAX_SHIPPED_BYTES >> 20} MiB together.")
         return inside
-    if name in _PLACES:
+    if is_place:
         split_uri(text)  # a mistyped scheme is told now
-    if "://" not in text and not text.startswith("/") and (name in _PLACES or isinstance(value, Path)):
+    if "://" not in text and not text.startswith("/") and (is_place or isinstance(value, Path)):
         return os.path.abspath(text)  # noqa: PTH100 - literal, as in storage
     return text

@@ -15,17 +15,15 @@ import pytest
 from unlabeled.jobs import Client, CommandLine, Materialize, Settings
 from unlabeled.jobs.client import JobOptions, job_stem, make_entrypoint, make_runtime_env
 from unlabeled.jobs.command_line import portable
-from unlabeled.pipeline.config import ShardSettings
 from unlabeled.pipeline.errors import ConfigError, NotFound, UnlabeledError
 from unlabeled.pipeline.ledger import read_receipt
 from unlabeled.pipeline.manifest import versions
 from unlabeled.pipeline.storage import Store, StoreOptions
 
+from tests.jobs.slow_task import PATIENCE_SECONDS, slow_run
 from tests.ray_head import RayHead, forget_token, start_head
 from tests.runs import Place, files_of, num_receipts, put_photographs
 
-#: So long everything that is waited for may take on a machine that does much else.
-PATIENCE_SECONDS = 600.0
 ROTATION = ("materialize", "--task", "image_rotation", "--input", "s3://b/in", "--output", "s3://b/out")
 
 
@@ -51,43 +49,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     made = Place(str(tmp_path_factory.mktemp("place")), StoreOptions())
     put_photographs(made.store("in"), range(12))
     return made
-
-
-#: A task of the user's own, in a file that travels with the job; slow, so that there is time to stop it.
-SLOW_TASK = '''"""Say nothing, slowly."""
-
-import time
-from dataclasses import dataclass
-
-from unlabeled.pipeline.features import Features, class_label
-from unlabeled.pipeline.items import Image
-from unlabeled.pipeline.task import Example, Modality, Objective, PretextTask
-
-
-@dataclass(frozen=True)
-class SlowTask(PretextTask[Image]):
-    """Say nothing, slowly."""
-
-    version = "1"
-    modality = Modality.IMAGE
-    objective = Objective.CLASSIFICATION
-
-    def features(self):
-        return Features.of(label=class_label(("a", "b"), "whichever"))
-
-    def examples(self, item, rng):
-        time.sleep(0.25)
-        for draw in range(2):
-            yield Example(draw, {"label": draw})
-'''
-
-
-def slow(place: Place, folder: Path) -> Materialize:
-    """A run of twelve photographs in some shards; each shard takes a while."""
-    path = folder / "slow_task.py"
-    path.write_text(SLOW_TASK)
-    settings = Settings(shard=ShardSettings(spread_min_num_bytes=4096, spread_num_shards=12))
-    return Materialize([str(path)], place.path("in"), place.path("slow"), settings)
 
 
 def rotation(place: Place, output: str = "out") -> Materialize:
@@ -209,7 +170,7 @@ def test_the_same_work_is_one_job_and_its_report_is_the_commands(client: Client,
 def test_a_stopped_job_finishes_what_it_has_in_hand_and_the_next_one_resumes(
     client: Client, place: Place, tmp_path: Path
 ) -> None:
-    job = client.submit(slow(place, tmp_path), ship_wheel=True, stop_grace_seconds=60)
+    job = client.submit(slow_run(place, tmp_path), ship_wheel=True, stop_grace_seconds=60)
     store = place.store("slow")
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not num_receipts(store) and time.monotonic() < deadline:
@@ -223,7 +184,7 @@ def test_a_stopped_job_finishes_what_it_has_in_hand_and_the_next_one_resumes(
     assert num_made > 0
     assert versions(store) == []
     assert all(_is_finished(store, key) for key in _attempts(store)), "a shard in hand was dropped"
-    again = client.submit(slow(place, tmp_path), ship_wheel=True)
+    again = client.submit(slow_run(place, tmp_path), ship_wheel=True)
     assert again.attempt == 2
     assert client.wait(again.submission_id, timeout_seconds=PATIENCE_SECONDS).status == "SUCCEEDED"
     report = client.report(again.submission_id)

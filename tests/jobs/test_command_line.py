@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unlabeled.jobs import CommandLine, Materialize, Settings
 from unlabeled.jobs.cli_make import materialize_spec
-from unlabeled.jobs.command_line import parsed, portable
+from unlabeled.jobs.command_line import parsed, places, portable
 from unlabeled.pipeline.config import RejectLimits, RunSettings
 from unlabeled.pipeline.errors import ConfigError
 from unlabeled.pipeline.storage import StoreOptions
@@ -64,6 +64,20 @@ def test_credentials_are_not_put_on_a_command_line() -> None:
 def test_a_wrong_command_is_refused_before_it_is_sent(argv: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         portable(CommandLine(*argv).argv())
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("materialize -t image_rotation -i s3://b/in -o s3://b/out", ["s3://b/in", "s3://b/out"]),
+        ("pretrain -d s3://b/x=0.7 -d s3://b/y=3/10 -o run --encoder vit-mini", ["s3://b/x", "s3://b/y", "run"]),
+        ("evaluate run --data labels --test-data s3://b/a=b", ["run", "labels", "s3://b/a=b"]),
+        ("embed s3://b/x --encoder run --output v.parquet", ["s3://b/x", "run", "v.parquet"]),
+        ("tasks", []),
+    ],
+)
+def test_what_a_command_reads_and_writes_is_known(line: str, named: list[str]) -> None:
+    assert places(line.split()) == named
 
 
 def test_paths_become_absolute_and_small_files_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
