@@ -197,7 +197,7 @@ def start_node(head: RayHead, num_cpus: int, env: dict[str, str], ip: str) -> Ra
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env={**os.environ, **env, **head.env},
+            env={**os.environ, **env, **head.env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             start_new_session=True,
         )
     deadline = time.monotonic() + READY_SECONDS

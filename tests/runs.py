@@ -151,14 +151,18 @@ def copy_folder(source: Path, target: Path, keys: Sequence[str]) -> None:
         path.write_bytes((source / key).read_bytes())
 
 
-def busy_workers(driver_pid: int) -> list[psutil.Process]:
-    """Return the Ray workers of the driver that have a decoder: they are at work on a shard."""
+def family(pid: int) -> list[psutil.Process]:
+    """Return all that a process has started, and what these have."""
     try:
-        family = psutil.Process(driver_pid).children(recursive=True)
+        return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def busy_workers(driver_pid: int) -> list[psutil.Process]:
+    """Return the Ray workers of the driver that have a decoder: they are at work on a shard."""
     busy = []
-    for process in family:
+    for process in family(driver_pid):
         try:
             if process.name().startswith(WORKER) and process.name().endswith(".submit"):
                 busy.append(process)

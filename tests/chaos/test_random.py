@@ -13,10 +13,11 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+import psutil
 import pytest
 from unlabeled.jobs.verify import verify_dataset
 from unlabeled.pipeline.manifest import require_manifest, versions
@@ -30,6 +31,7 @@ from tests.runs import (
     busy_workers,
     cli,
     command,
+    family,
     files_of,
     jpeg,
     manifest_of,
@@ -47,6 +49,7 @@ SEED = int(os.environ.get("UNLABELED_CHAOS_SEED") or 0)
 #: before it could listen.
 ALLOWED = {0, 1, 4, 75, -signal.SIGKILL, -signal.SIGTERM}
 MAX_DISTURBED_RUNS = 3
+KINDS: tuple[Kind, ...] = ("500", "slow_down", "reset", "truncate", "flip", "conflict", "lost_reply", "hang")
 #: Python's clock, 20 minutes ahead; that of the S3 client, which signs, is the machine's: S3 refuses a skewed one.
 _SKEW = """
 import time
@@ -98,7 +101,7 @@ class Readers:
 
 
 class Chaos:
-    """One dataset, `out`, made from `in` against all odds; the odds are drawn from `draws`."""
+    """One dataset, `out`, made from `in` against all odds, and `calm`, made from the same without any."""
 
     def __init__(self, place: Place, proxy: FaultProxy, skew: Path) -> None:
         self.place = place
@@ -124,14 +127,22 @@ class Chaos:
             self._disturbed_run()
         self._proxy.rules[:] = []
         # A run that was killed may still have workers; a frozen one has been let go and finds itself replaced.
-        done = cli(*self._arguments(), "--set", "run.lease_wait_seconds=120", env=self._env(), timeout=600)
+        self._run_whole(*self._arguments(), "--set", "run.lease_wait_seconds=120", env=self._env())
+        self._run_whole(*materialize_arguments(self.place, "in", "calm", "--num-cpus", "2"))
+        # Versions that nobody disturbed are made of the same plans: not a byte differs.
+        assert files_of(self.place.store("out")) == files_of(self.place.store("calm"))
+
+    def _run_whole(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        done = cli(*arguments, env=env, timeout=600)
         assert done.returncode == 0, done.stderr
 
     def _disturbed_run(self) -> None:
         self._proxy.rules[:] = [self._burst() for _ in range(self._draws.randint(0, 2))]
-        drivers = [self._start() for _ in range(self._draws.choice([1, 1, 2]))]
-        event = self._draws.choice([self._kill_driver, self._kill_workers, self._terminate, self._hold_and_kill])
-        event(drivers[0])
+        drivers = [self._start(*self._arguments()) for _ in range(self._draws.choice([1, 1, 2]))]
+        if versions(self.place.store("out")) and self._draws.random() < 0.3:
+            drivers.append(self._start("gc", self.place.path("out"), "--delete", "--min-age-days", str(60 / 86400)))
+        events = (self._kill_driver, self._kill_workers, self._kill_ray, self._terminate, self._hold_and_kill)
+        self._draws.choice([*events, self._freeze])(drivers[0])
         for driver in drivers:
             code = driver.wait(timeout=600)
             self.counts[f"exit {code}"] += 1
@@ -140,17 +151,19 @@ class Chaos:
             self.counts["store faults"] += rule.num_injected
 
     def _burst(self) -> Rule:
-        kind: Kind = self._draws.choice(["500", "slow_down", "reset", "truncate", "conflict", "lost_reply", "hang"])
-        method = {"truncate": "GET", "conflict": "PUT", "lost_reply": "PUT"}.get(kind, "GET|PUT")
+        kind: Kind = self._draws.choice(KINDS)
+        method = {"truncate": "GET", "flip": "GET", "conflict": "PUT", "lost_reply": "PUT"}.get(kind, "GET|PUT")
         times, every = self._draws.randint(2, 8), self._draws.randint(4, 9)
         # A conflict, and a reply that may be lost, belong to writes that are conditional.
         path = "out/_(manifests|receipts|plans|tables)/" if kind in ("conflict", "lost_reply") else ""
+        # A listing has no checksum.
+        path = "^[^?]+$" if kind == "flip" else path
         return Rule(kind, method=method, path=path, times=times, every=every, hang_seconds=3.0)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self.counts["runs"] += 1
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        self.counts[f"{arguments[0]} started"] += 1
         return subprocess.Popen(
-            command(*self._arguments()),
+            command(*arguments),
             env={**os.environ, **self._env()},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -186,6 +199,31 @@ class Chaos:
                 worker.kill()
                 self.counts["workers killed"] += 1
                 left -= 1
+
+    def _kill_ray(self, driver: subprocess.Popen[bytes]) -> None:
+        """Kill the raylet, or the head's server, under a driver that lives on."""
+        victim = self._draws.choice(["raylet", "gcs_server"])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(self._draws.uniform(4, 15))
+        for process in family(driver.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == victim:
+                    process.kill()
+                    self.counts[f"{victim} killed"] += 1
+
+    def _freeze(self, driver: subprocess.Popen[bytes]) -> None:
+        """Let the driver stand still so long that another run takes over; then let it go on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.wait(self._draws.uniform(4, 12))
+        if driver.poll() is not None:
+            return
+        driver.send_signal(signal.SIGSTOP)
+        self.counts["drivers frozen"] += 1
+        another = self._start(*self._arguments(), "--set", "run.lease_wait_seconds=120")
+        code = another.wait(timeout=600)
+        assert code in ALLOWED
+        self.counts["runs that took over"] += code == 0
+        driver.send_signal(signal.SIGCONT)
 
     def _hold_and_kill(self, driver: subprocess.Popen[bytes]) -> None:
         """Kill the driver while a request of one kind waits."""
