@@ -22,6 +22,7 @@ from .ledger import RowGroup
 from .serial_arrow import read_footer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NUMBERS = frozenset({int, float, bool})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,10 @@ def _num_bytes(cell: Any) -> int:
     if kind is dict:
         data = cell.get("bytes")
         return len(data) if data is not None else 16
-    return sum(map(_num_bytes, cell)) if kind is list else 8
+    if kind is not list:
+        return 8
+    # A column's values are of one kind: where one is a number, the others are numbers or null, and take the same.
+    return 8 * len(cell) if cell and type(cell[0]) in _NUMBERS else sum(map(_num_bytes, cell))
 
 
 def describe(path: Path) -> ShardFile:

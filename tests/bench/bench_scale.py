@@ -137,7 +137,14 @@ def _made(target: Target, shard: Mapping[str, Any], parts: Any) -> dict[str, Any
         versions={},
     )
     write_receipt(target.store, receipt)
-    return {"target": 0, "num_bytes_in": 0, "cpu_seconds": 0.0, "peak_rss_bytes": 0, "shard_id": receipt.shard_id}
+    return {
+        "target": 0,
+        "num_bytes_in": 0,
+        "cpu_seconds": 0.0,
+        "cpu_stages": {},
+        "peak_rss_bytes": 0,
+        "shard_id": receipt.shard_id,
+    }
 
 
 if __name__ == "__main__":
