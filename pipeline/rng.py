@@ -45,7 +45,8 @@ def keyed_generator(purpose: str, *identity: object) -> np.random.Generator:
 
     Philox: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
     """
-    return np.random.Generator(np.random.Philox(_Key(_digest(purpose, *identity)[:16])))
+    key = _Key(_digest(purpose, *identity)[:16])
+    return np.random.Generator(np.random.Philox(key))  # type: ignore[arg-type]  # the stubs lack ISeedSequence
 
 
 def keyed_fraction(purpose: str, *identity: object) -> float:
