@@ -23,6 +23,7 @@ from unlabeled.pipeline.manifest import Manifest, load_tables, require_manifest
 from unlabeled.pipeline.storage import Store, StoreOptions
 
 from tests import samples
+from tests.fault_proxy import FaultProxy
 
 #: Small pictures and small shards: many shards of little work each.
 SMALL = ("task.side_px=32", "shard.spread_min_num_bytes=4096", "shard.spread_num_shards=16", "val_fraction=0.2")
@@ -99,6 +100,19 @@ def rows_of(store: Store, version: int | None = None) -> pa.Table:
     """Return all rows of a version, sorted by example_id."""
     tables = [pq.read_table(io.BytesIO(store.get(name))) for name in files_of(store, version)]
     return pa.concat_tables(tables).sort_by("example_id")
+
+
+def through(proxy: FaultProxy, place: Place, num_retries: int = 6) -> Place:
+    """Return the place as it is seen through a proxy, by a client that soon gives up."""
+    options = StoreOptions(
+        endpoint_url=proxy.endpoint_url,
+        access_key_id=place.options.access_key_id,
+        secret_access_key=place.options.secret_access_key,
+        num_retries=num_retries,
+        timeout_seconds=2.0,
+        retry_budget_seconds=20.0,
+    )
+    return Place(place.uri, options)
 
 
 def command(*arguments: str) -> list[str]:

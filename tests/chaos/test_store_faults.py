@@ -9,11 +9,10 @@ from collections.abc import Iterator
 import pytest
 from unlabeled.pipeline.errors import UnlabeledError
 from unlabeled.pipeline.manifest import versions
-from unlabeled.pipeline.storage import StoreOptions
 
 from tests.conftest import Bucket
-from tests.fault_proxy import FaultProxy, Kind, Rule, fault_proxy
-from tests.runs import Place, files_of, manifest_of, put_photographs, rows_of, run
+from tests.fault_proxy import Kind, Rule, fault_proxy
+from tests.runs import Place, files_of, manifest_of, put_photographs, rows_of, run, through
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
 
@@ -38,18 +37,6 @@ def calm(s3: Bucket) -> Place:
     return place
 
 
-def _through(proxy: FaultProxy, place: Place, num_retries: int = 6) -> Place:
-    options = StoreOptions(
-        endpoint_url=proxy.endpoint_url,
-        access_key_id=place.options.access_key_id,
-        secret_access_key=place.options.secret_access_key,
-        num_retries=num_retries,
-        timeout_seconds=2.0,
-        retry_budget_seconds=20.0,
-    )
-    return Place(place.uri, options)
-
-
 def _assert_as_calm(place: Place) -> None:
     assert files_of(place.store("out")) == files_of(place.store("calm"))
     assert manifest_of(place.store("out")).fingerprint == manifest_of(place.store("calm")).fingerprint
@@ -63,7 +50,7 @@ def test_bursts_are_outlived(calm: Place, kind: Kind) -> None:
     writes = Rule(kind, method="PUT|POST", times=-1, every=5)
     rules = [reads] if kind in ("truncate", "flip") else [reads, writes]
     with fault_proxy(calm.options.endpoint_url, *rules) as proxy:
-        report = run(_through(proxy, calm))
+        report = run(through(proxy, calm))
     assert report.num_rejected == 0
     assert all(rule.num_injected >= 3 for rule in rules)
     _assert_as_calm(calm)
@@ -72,7 +59,7 @@ def test_bursts_are_outlived(calm: Place, kind: Kind) -> None:
 def test_hangs_are_cut_off_and_tried_again(calm: Place) -> None:
     hangs = Rule("hang", path="out/|in/", times=4, every=7, hang_seconds=5.0)
     with fault_proxy(calm.options.endpoint_url, hangs) as proxy:
-        run(_through(proxy, calm))
+        run(through(proxy, calm))
     assert hangs.num_injected == 4
     _assert_as_calm(calm)
 
@@ -81,7 +68,7 @@ def test_hangs_are_cut_off_and_tried_again(calm: Place) -> None:
 def test_a_lost_reply_to_a_create_is_no_defeat(calm: Place, folder: str) -> None:
     lost = Rule("lost_reply", method="PUT", path=f"out/{folder}/")
     with fault_proxy(calm.options.endpoint_url, lost) as proxy:
-        run(_through(proxy, calm))
+        run(through(proxy, calm))
     assert lost.num_injected == 1
     assert versions(calm.store("out")) == [1]
     _assert_as_calm(calm)
@@ -90,7 +77,7 @@ def test_a_lost_reply_to_a_create_is_no_defeat(calm: Place, folder: str) -> None
 def test_a_conflict_that_passes_is_tried_again(calm: Place) -> None:
     conflict = Rule("conflict", method="PUT", path="out/(_manifests|_receipts)/", times=3)
     with fault_proxy(calm.options.endpoint_url, conflict) as proxy:
-        run(_through(proxy, calm))
+        run(through(proxy, calm))
     assert conflict.num_injected == 3
     _assert_as_calm(calm)
 
@@ -102,7 +89,7 @@ def test_a_fault_that_stays_ends_in_bounded_time_with_key_and_code(calm: Place, 
     stays = Rule(kind, method="PUT", path="out/data/", times=-1)
     begun = time.monotonic()
     with fault_proxy(calm.options.endpoint_url, stays) as proxy, pytest.raises(UnlabeledError) as caught:
-        run(_through(proxy, calm, num_retries=2))
+        run(through(proxy, calm, num_retries=2))
     assert time.monotonic() - begun < 60  # the bound of the promise, far above what it takes
     assert code in str(caught.value)
     assert "out/data/" in str(caught.value)
@@ -116,7 +103,7 @@ def test_credentials_that_expire_while_reading_are_no_rejects(calm: Place) -> No
     """A source that cannot be read for want of rights is not a bad source."""
     expired = Rule("expired", method="GET", path="in/site", times=-1)
     with fault_proxy(calm.options.endpoint_url, expired) as proxy, pytest.raises(UnlabeledError, match="ExpiredToken"):
-        run(_through(proxy, calm, num_retries=1))
+        run(through(proxy, calm, num_retries=1))
     assert versions(calm.store("out")) == []
 
 
@@ -134,7 +121,7 @@ def test_an_input_deleted_after_planning_is_a_missing_source(calm: Place) -> Non
 
         deleter = threading.Thread(target=delete_then_go_on)
         deleter.start()
-        report = run(_through(proxy, calm))
+        report = run(through(proxy, calm))
         deleter.join()
     assert report.rejected_by_reason == {"missing": 1}
     assert report.num_sources == NUM_PHOTOGRAPHS
@@ -154,6 +141,6 @@ def test_an_input_changed_after_planning_is_a_changed_source(calm: Place) -> Non
 
         changer = threading.Thread(target=change_then_go_on)
         changer.start()
-        report = run(_through(proxy, calm))
+        report = run(through(proxy, calm))
         changer.join()
     assert report.rejected_by_reason == {"changed": 1}
