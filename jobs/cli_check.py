@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import AsJson, Dataset, Debug, Version, app
+from .cli_options import AddressOption, AsJson, Dataset, Debug, NumCpusOption, Version, app, run_settings
 
 
 @app.command()
@@ -20,19 +20,17 @@ def audit(
     ] = True,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and the network.")] = 0,
     version: Version = None,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    num_cpus: NumCpusOption = None,
+    address: AddressOption = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Can cheap cues tell the label, and what does it mean here? Verdicts stay in the dataset. Exit 5 on a leak."""
-    from ..pipeline.config import RunSettings
     from .audit import Audit, failure, write_page
     from .output import ShownProgress, print_json
     from .planned import print_audit
 
-    given = {"num_cpus": num_cpus, "address": address}
-    run = RunSettings(**{name: value for name, value in given.items() if value is not None})
+    run = run_settings(num_cpus, address)
     progress = ShownProgress(quiet=as_json)
     report = Audit(dataset, version, max_examples, seed, meaning, run, say=progress.phase)()
     if out is not None:

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import AsJson, Dataset, Debug, app
+from .cli_options import (
+    AddressOption,
+    AsJson,
+    Dataset,
+    Debug,
+    DecoderFileOption,
+    NumCpusOption,
+    OwnTaskOption,
+    app,
+    run_settings,
+)
 
 
 @app.command()
@@ -15,24 +25,18 @@ def forget(
     key: Annotated[
         list[str], typer.Argument(metavar="KEY...", help="Source keys, or objects with all their members.")
     ],
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
-    ] = None,
-    decoder: Annotated[
-        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
-    ] = None,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    task: OwnTaskOption = None,
+    decoder: DecoderFileOption = None,
+    num_cpus: NumCpusOption = None,
+    address: AddressOption = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Erase sources from all versions, for good: a new version without them, then every object that names them."""
-    from ..pipeline.config import RunSettings
     from .forget import forget as erase
     from .output import ShownProgress, print_json, print_pairs
 
-    given = {"num_cpus": num_cpus, "address": address}
-    run = RunSettings(**{name: value for name, value in given.items() if value is not None})
+    run = run_settings(num_cpus, address)
     progress = ShownProgress()
     try:
         report = erase(dataset, key, task=task, decoders=decoder or (), run=run, progress=progress)

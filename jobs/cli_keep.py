@@ -9,11 +9,16 @@ from typing import Annotated
 import typer
 
 from .cli_options import (
+    AddressOption,
     AsJson,
     Dataset,
     Debug,
+    DecoderFileOption,
+    NumCpusOption,
+    OwnTaskOption,
     Version,
     app,
+    run_settings,
 )
 
 
@@ -94,12 +99,8 @@ def verify(
     rederive: Annotated[
         float, typer.Option(help="Share of the sources to read again and recompute labels from, 0 to 1.")
     ] = 0.0,
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
-    ] = None,
-    decoder: Annotated[
-        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
-    ] = None,
+    task: OwnTaskOption = None,
+    decoder: DecoderFileOption = None,
     version: Version = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -133,24 +134,18 @@ def retry(
     all_: Annotated[
         bool, typer.Option("--all", help="Also permanent rejects whose object has not changed since.")
     ] = False,
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")
-    ] = None,
-    decoder: Annotated[
-        list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
-    ] = None,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    task: OwnTaskOption = None,
+    decoder: DecoderFileOption = None,
+    num_cpus: NumCpusOption = None,
+    address: AddressOption = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Try rejected sources again, nothing else: transient ones and changed objects. Publishes a new version."""
-    from ..pipeline.config import RunSettings
     from .output import ShownProgress, print_json, print_pairs
     from .retry import retry as try_again
 
-    given = {"num_cpus": num_cpus, "address": address}
-    run = RunSettings(**{name: value for name, value in given.items() if value is not None})
+    run = run_settings(num_cpus, address)
     progress = ShownProgress()
     try:
         report = try_again(dataset, everything=all_, task=task, decoders=decoder or (), run=run, progress=progress)

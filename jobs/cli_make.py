@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_options import (
+    AddressOption,
     AsJson,
     ConfigOption,
     Debug,
@@ -17,6 +18,7 @@ from .cli_options import (
     GroupOption,
     InputOption,
     LogOption,
+    NumCpusOption,
     OutputOption,
     SeedOption,
     SetOption,
@@ -95,8 +97,8 @@ def materialize(
     group_by: GroupOption = None,
     dedup: DedupOption = None,
     seed: SeedOption = None,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    num_cpus: NumCpusOption = None,
+    address: AddressOption = None,
     max_reject_fraction: Annotated[float | None, typer.Option(help="Rejects allowed. [default: 0.05]")] = None,
     max_rejects_min: Annotated[int | None, typer.Option(help="Rejects always allowed. [default: 20]")] = None,
     replan: Annotated[bool, typer.Option("--replan", help="Abandon what an earlier run left unfinished.")] = False,

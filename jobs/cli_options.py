@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..pipeline.config import RunSettings
 
 app = typer.Typer(
     name="unlabeled",
@@ -34,6 +37,12 @@ SetOption = Annotated[
 DecoderOption = Annotated[
     list[str] | None, typer.Option("--decoder", help="file.py with a decoder of your own; repeat for more.")
 ]
+OwnTaskOption = Annotated[str | None, typer.Option("--task", "-t", help="file.py or module:Class of a task of yours.")]
+DecoderFileOption = Annotated[
+    list[str] | None, typer.Option("--decoder", help="file.py of a decoder; repeat for more.")
+]
+NumCpusOption = Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")]
+AddressOption = Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")]
 GroupOption = Annotated[
     str | None,
     typer.Option("--group-by", help="Regular expression on keys, or csv source_key,group: groups never cross splits."),
@@ -47,3 +56,11 @@ LogOption = Annotated[
     str, typer.Option("--log", envvar="UNLABELED_LOG", help="Progress on stderr: text for people, json for machines.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the stack trace of an error.")]
+
+
+def run_settings(num_cpus: int | None, address: str | None) -> RunSettings:
+    """Return where a command runs: the defaults, but for what was given."""
+    from ..pipeline.config import RunSettings
+
+    given = {"num_cpus": num_cpus, "address": address}
+    return RunSettings(**{name: value for name, value in given.items() if value is not None})

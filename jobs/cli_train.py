@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import AsJson, ConfigOption, Debug, SeedOption, SetOption, app
+from .cli_options import AddressOption, AsJson, ConfigOption, Debug, NumCpusOption, SeedOption, SetOption, app
 
 
 @app.command()
@@ -28,8 +28,8 @@ def pretrain(
         int | None, typer.Option(help="Ray Train workers; 0 trains in this process. [default: 1]")
     ] = None,
     seed: SeedOption = None,
-    num_cpus: Annotated[int | None, typer.Option(help="CPUs of a local Ray; default all.")] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; default a local Ray.")] = None,
+    num_cpus: NumCpusOption = None,
+    address: AddressOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: AsJson = False,

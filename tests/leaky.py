@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import av
@@ -20,7 +21,7 @@ from unlabeled.pipeline.features import Features, audio, class_label, image, wit
 from unlabeled.pipeline.task import Objective
 from unlabeled.pipeline.transforms import quarter_turn
 
-from tests import samples
+from tests import planted, samples
 from tests.media_files import video_file
 
 Made = Iterator[tuple[str, int, dict[str, Any]]]
@@ -48,6 +49,26 @@ def audited(
 
     Of the families that look at one example, only those `looked_at` are probed: it takes a second each.
     """
+    rows = rows_of(features, made)
+    spec = Spec(with_envelope(features), Objective.CLASSIFICATION)
+    table = measure(spec, rows, 0, len(rows))
+    for name in {one.name for one in FAMILIES} - set(looked_at):
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array([[]] * len(table), field.type))
+    return {one.family: one for one in judge_families(table, spec, 0)}
+
+
+def published(features: Features, made: Iterable[tuple[str, int, Mapping[str, Any]]], folder: Path) -> str:
+    """Publish examples (group, draw, values) as a dataset under a folder, one shard in this order; return its URI."""
+    store = planted.build("image_rotation", planted.photographs(folder / "in", 1), folder / "out", side_px=32)
+    whole = with_envelope(features)
+    rows = pa.Table.from_pylist(rows_of(features, made), whole.arrow_schema())
+    planted.replace_rows(store, rows, folder, features=whole.to_json(), task="leaky")
+    return store.uri
+
+
+def rows_of(features: Features, made: Iterable[tuple[str, int, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return stored rows of examples (group, draw, values)."""
     whole = with_envelope(features)
     medium = "video" if any(feature.kind == "image" and feature.shape for _, feature in features) else "image"
     rows = []
@@ -56,12 +77,7 @@ def audited(
         cells = encode_values(features, {name: values[name] for name in features.names})
         cells |= {name: values["as stored"] for name in ("image",) if "as stored" in values}
         rows.append({**dict.fromkeys(whole.names), **ENVELOPE, **keys, **cells})
-    spec = Spec(whole, Objective.CLASSIFICATION)
-    table = measure(spec, rows, 0, len(rows))
-    for name in {one.name for one in FAMILIES} - set(looked_at):
-        field = table.schema.field(name)
-        table = table.set_column(table.schema.get_field_index(name), field, pa.array([[]] * len(table), field.type))
-    return {one.family: one for one in judge_families(table, spec, 0)}
+    return rows
 
 
 def _order(seed: int, num: int) -> list[int]:

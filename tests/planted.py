@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from unlabeled.pipeline import discover
 from unlabeled.pipeline.config import PartSettings, Recipe, RejectLimits, RunSettings, TaskRecipe
 from unlabeled.pipeline.decode.fence import Fence
+from unlabeled.pipeline.encode import decode_flac, encode_flac
 from unlabeled.pipeline.inventory import Inventory
 from unlabeled.pipeline.ledger import with_digest
 from unlabeled.pipeline.manifest import (
@@ -108,20 +110,28 @@ Change = Callable[[list[dict[str, Any]]], None]
 
 def forge(store: Store, change: Change, folder: Path) -> str:
     """Change rows of the first shard, and every digest that would tell; return the shard's key."""
-    manifest = require_manifest(store)
-    tables = load_tables(store, manifest)
-    shard = next(row for row in tables.shards.to_pylist() if row["file"])
+    shard = next(row for row in load_tables(store, require_manifest(store)).shards.to_pylist() if row["file"])
     source = pq.ParquetFile(io.BytesIO(store.get(shard["file"])))
     rows = source.read().to_pylist()
     change(rows)
+    return replace_rows(store, pa.Table.from_pylist(rows, source.schema_arrow), folder)
+
+
+def replace_rows(store: Store, rows: pa.Table, folder: Path, **changes: Any) -> str:
+    """Publish other rows in the first shard's place, with digests and counts that fit; return the shard's key.
+
+    `changes`: of the manifest, such as the features of rows of another kind.
+    """
+    manifest = require_manifest(store).model_copy(update=changes)
+    tables = load_tables(store, manifest)
+    shard = next(row for row in tables.shards.to_pylist() if row["file"])
     path = folder / "forged.parquet"
-    schema = source.schema_arrow
-    pq.write_table(pa.Table.from_pylist(rows, schema), path, write_page_checksum=True, row_group_size=len(rows))
+    pq.write_table(rows, path, write_page_checksum=True, row_group_size=rows.num_rows)
     file = describe(path)
     key = f"data/{shard['split']}/{shard['shard_id']}-{file.sha256[:16]}.parquet"
     store.put(key, path.read_bytes())
     facts = {"file": key, "sha256": file.sha256, "num_bytes": file.num_bytes, "footer_sha256": file.footer_sha256}
-    facts["footer_num_bytes"] = file.footer_num_bytes
+    facts |= {"footer_num_bytes": file.footer_num_bytes, "num_rows": rows.num_rows}
     groups = [
         {**row, "num_rows": found.num_rows, "offset_bytes": found.offset_bytes, "num_bytes": found.num_bytes}
         for row, found in zip(tables.row_groups.to_pylist(), file.row_groups, strict=True)
@@ -133,6 +143,25 @@ def forge(store: Store, change: Change, folder: Path) -> str:
     )
     publish_again(store, manifest, tables)
     return key
+
+
+def flip_label(rows: list[dict[str, Any]], row: int) -> None:
+    """Give a quarter turn the label, name and angle of another."""
+    label = (rows[row]["label"] + 1) % 4
+    rows[row].update(label=label, label_name=str(90 * label), angle_deg=90 * label)
+
+
+def shift_clip(rows: list[dict[str, Any]], column: str, row: int) -> None:
+    """Move a clip at 16 kHz by one sample."""
+    samples_ = decode_flac(rows[row][column]["bytes"])
+    rows[row][column] = {"bytes": encode_flac(np.concatenate([samples_[1:], samples_[-1:]]), 16000), "path": None}
+
+
+def swap_frames(rows: list[dict[str, Any]], column: str, row: int) -> None:
+    """Exchange the first and the last frame of a row's (first) clip."""
+    frames = rows[row][column]
+    frames = frames[0] if isinstance(frames[0], list) else frames
+    frames[0], frames[-1] = frames[-1], frames[0]
 
 
 def publish_again(store: Store, manifest: Manifest, tables: Tables) -> None:

@@ -15,6 +15,7 @@ import soundfile
 from PIL import Image
 from unlabeled.jobs.materialize import MaterializeReport
 from unlabeled.jobs.ray_start import started_ray
+from unlabeled.jobs.verify import verify_dataset
 from unlabeled.pipeline.config import RunSettings
 from unlabeled.pipeline.discover import find_task, task_names
 from unlabeled.pipeline.features import Feature, Features
@@ -198,6 +199,14 @@ def leaves(cell: Any, depth: int) -> Iterator[Any]:
         return
     for entry in cell:
         yield from leaves(entry, depth - 1)
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_every_label_is_rederived_from_the_sources(task: str, place: Place, reports: Mapping[str, Any]) -> None:
+    first, _ = reports[task]
+    report = verify_dataset(place.path(out(task)), rederive_fraction=1.0)
+    assert (report.problems, report.changed_sources) == ([], [])
+    assert (report.num_rederived_sources, report.num_rederived_rows) == (first.num_used, first.num_examples)
 
 
 @pytest.mark.parametrize("task", ALONE.values(), ids=ALONE)

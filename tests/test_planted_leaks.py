@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from unlabeled.pipeline.features import Features
 
 from tests import leaky
+from tests.runs import cli
 
 LEAKS: list[Any] = [
     pytest.param("quantisation", leaky.TURNED, lambda leak: leaky.turned(keeps_original=leak), id="kept original"),
@@ -57,3 +60,13 @@ def test_without_the_leak_the_family_does_not_fail(
 ) -> None:
     found = leaky.audited(features, made(False), {family})
     assert found[family].verdict != "fail", found[family]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "features", "made"), LEAKS)
+def test_the_command_exits_5_and_names_the_family(
+    family: str, features: Features, made: Callable[[bool], leaky.Made], tmp_path: Path
+) -> None:
+    done = cli("audit", leaky.published(features, made(True), tmp_path), "--no-meaning", timeout=600)
+    assert done.returncode == 5, done.stderr
+    assert re.search(rf"^  {family} tells label: score", done.stderr, re.MULTILINE), done.stderr

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from unlabeled.jobs.audit import Audit, failure, overall, write_page
 from unlabeled.jobs.ray_start import started_ray
 from unlabeled.pipeline.audit.measure import Spec
 from unlabeled.pipeline.audit.report import load_verdicts
 from unlabeled.pipeline.audit.sample import choose_units, measure_here
 from unlabeled.pipeline.config import RunSettings
+from unlabeled.pipeline.encode import encode_png
 from unlabeled.pipeline.errors import ConfigError
 from unlabeled.pipeline.manifest import require_manifest
 from unlabeled.pipeline.storage import Store
 
-from tests import planted
+from tests import planted, small_datasets
 from tests.audited import family, report
 from tests.runs import cli
 
@@ -56,6 +58,28 @@ def test_ray_measures_what_this_process_does(rotations: Store) -> None:
         from unlabeled.pipeline.ray_audit import measure_on_ray
 
         assert measure_on_ray(rotations, spec, units).equals(measure_here(rotations, spec, units))
+
+
+@pytest.mark.slow
+def test_textures_have_no_up_so_their_rotation_is_void(tmp_path: Path) -> None:
+    """As in pictures from above: whichever way a texture is turned, it looks like another of its kind."""
+    pytest.importorskip("torch")
+    files = {f"{seed}.png": encode_png(texture(seed)) for seed in range(750)}
+    store = planted.build("image_rotation", small_datasets.fill(tmp_path / "in", files), tmp_path / "out", side_px=48)
+    found = Audit(store.uri, max_examples=3000)()
+    assert found.meaning.verdict == "void", found.meaning
+    assert found.meaning.high <= 0.05
+    assert found.verdict != "fail"
+
+
+def texture(seed: int) -> NDArray[np.uint8]:
+    """Return noise of one colour and roughness, the same in all directions, uint8 [64, 64, 3]."""
+    rng = np.random.default_rng([seed, 5])
+    frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64))
+    frequency[0, 0] = 1
+    plane = np.fft.ifft2(np.fft.fft2(rng.normal(0, 1, (64, 64))) * frequency ** -rng.uniform(0.5, 1.5)).real
+    colour = rng.uniform(80, 170, 3) + plane[..., None] / plane.std() * rng.uniform(15, 35, 3)
+    return np.clip(np.rint(colour), 0, 255).astype(np.uint8)
 
 
 def test_a_failing_family_is_named_with_its_figures() -> None:

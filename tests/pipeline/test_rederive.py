@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from unlabeled.jobs.verify import VerifyReport, verify_dataset
-from unlabeled.pipeline.encode import decode_flac, encode_flac
-from unlabeled.pipeline.manifest import require_manifest
 from unlabeled.pipeline.rederive import agree
 from unlabeled.pipeline.storage import Store
 
@@ -45,20 +43,8 @@ def test_labels_of_a_sound_dataset_are_rederived(tmp_path: Path) -> None:
 
 def test_one_flipped_label_is_found(tmp_path: Path) -> None:
     store = planted.build("image_rotation", planted.photographs(tmp_path / "in"), tmp_path / "out", side_px=32)
-    classes = require_manifest(store).typed_features()["label"].classes
-
-    def flip(rows: list[dict[str, Any]]) -> None:
-        label = (rows[6]["label"] + 1) % 4
-        rows[6].update(label=label, label_name=classes[label], angle_deg=90 * label)
-
-    key = planted.forge(store, flip, tmp_path)
+    key = planted.forge(store, lambda rows: planted.flip_label(rows, 6), tmp_path)
     assert faults(store) == {(key, 6)}
-
-
-def shift_clip(rows: list[dict[str, Any]], column: str, row: int) -> None:
-    samples = decode_flac(rows[row][column]["bytes"])
-    shifted = np.concatenate([samples[1:], samples[-1:]])
-    rows[row][column] = {"bytes": encode_flac(shifted, 16000), "path": None}
 
 
 @pytest.mark.parametrize(
@@ -73,21 +59,15 @@ def shift_clip(rows: list[dict[str, Any]], column: str, row: int) -> None:
 def test_one_clip_shifted_by_a_sample_is_found(tmp_path: Path, task: str, column: str) -> None:
     store = planted.build(task, planted.sounds(tmp_path / "in", 4), tmp_path / "out")
     assert rederived(store).ok
-    key = planted.forge(store, lambda rows: shift_clip(rows, column, 1), tmp_path)
+    key = planted.forge(store, lambda rows: planted.shift_clip(rows, column, 1), tmp_path)
     assert faults(store) == {(key, 1)}
-
-
-def swap_frames(rows: list[dict[str, Any]], column: str) -> None:
-    frames = rows[0][column]
-    frames = frames[0] if isinstance(frames[0], list) else frames
-    frames[0], frames[-1] = frames[-1], frames[0]
 
 
 @pytest.mark.parametrize("task", VIDEO_TASKS)
 def test_one_swapped_frame_is_found(tmp_path: Path, task: str) -> None:
     store = planted.build(task, planted.videos(tmp_path / "in"), tmp_path / "out", **VIDEO)
     assert rederived(store).ok
-    key = planted.forge(store, lambda rows: swap_frames(rows, VIDEO_TASKS[task]), tmp_path)
+    key = planted.forge(store, lambda rows: planted.swap_frames(rows, VIDEO_TASKS[task], 0), tmp_path)
     assert faults(store) == {(key, 0)}
 
 
