@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
 import importlib.resources
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from pathlib import Path
-
-from wheel.wheelfile import WheelFile
 
 _PACKAGES = ("pipeline", "trainers", "jobs")
 _WHEEL = "Wheel-Version: 1.0\nGenerator: unlabeled\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -32,19 +32,28 @@ def build_wheel(folder: Path) -> Path:
     files[f"{info}/METADATA"] = _metadata(found, version)
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     files[f"{info}/entry_points.txt"] = b"[console_scripts]\nunlabeled = unlabeled.jobs.cli:main\n"
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"unlabeled-{version}-py3-none-any.whl"
-    with WheelFile(str(path), "w") as wheel:
+    with zipfile.ZipFile(path, "w") as wheel:
         for name, data in files.items():
             wheel.writestr(_entry(name), data)
     return path
 
 
-def _entry(name: str) -> object:
-    from zipfile import ZIP_DEFLATED, ZipInfo
+def _record(files: Mapping[str, bytes], own_name: str) -> str:
+    """Return the members with hash and size that installers check (PyPA, "Recording installed projects")."""
+    lines = []
+    for name, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(data)}\n")
+    return "".join([*lines, f"{own_name},,\n"])
 
-    entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.compress_type = ZIP_DEFLATED
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Return a member's header: the time is fixed, for the same bytes whenever the wheel is built."""
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     return entry
 

@@ -1,8 +1,8 @@
 """Residual convolutional nets (He et al., 2016, arXiv:1512.03385): for pictures, or for spectrograms as pictures.
 
 `resnet-18` and `resnet-50` are the usual ones, for 224 px. Their stems shrink a picture four times before the first
-block, so `resnet-small`, for pictures of about 32 px on a few CPU cores, is a RegNet instead (Radosavovic et al. 2020,
-arXiv:2003.13678: residual blocks of 1x1, 3x3, 1x1): its maps are 1/2, 1/2, 1/4 and 1/8 as wide as the picture.
+block, so `resnet-small`, for pictures of about 32 px on a few CPU cores, sees them doubled: its maps are 1/2, 1/2, 1/4
+and 1/8 as wide as the picture.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import RegNetConfig, RegNetModel, ResNetConfig, ResNetModel
+from torch.nn import functional
+from transformers import ResNetConfig, ResNetModel
 
 from ..preprocess import normalize_images, spectrogram
 from .encoder import Encoder, hidden_states
@@ -19,16 +20,10 @@ from .spec import EncoderOutput, EncoderSpec, Inputs
 
 
 def _small(num_channels: int) -> Any:
-    config = RegNetConfig(
-        num_channels=num_channels,
-        embedding_size=32,
-        hidden_sizes=[64, 128, 256],
-        depths=[1, 1, 1],
-        groups_width=256,
-        layer_type="x",
-        downsample_in_first_stage=False,
+    config = ResNetConfig(
+        num_channels=num_channels, embedding_size=32, hidden_sizes=[64, 128, 256], depths=[1, 2, 1], layer_type="basic"
     )
-    return RegNetModel(config)
+    return ResNetModel(config)
 
 
 def _resnet_18(num_channels: int) -> Any:
@@ -83,7 +78,13 @@ class ConvolutionalEncoder(Encoder):
                 hop_ms=spec.hop_ms,
             )
             return spectra.unsqueeze(-3)
-        return normalize_images(media)
+        return self.resize(normalize_images(media))
+
+    def resize(self, pictures: Tensor) -> Tensor:
+        """Return pictures float [B, 3, H, W] as large as the model wants them: twice, for `resnet-small`."""
+        if self.spec.name != "resnet-small":
+            return pictures
+        return functional.interpolate(pictures, scale_factor=2, mode="bilinear")
 
     def forward(self, inputs: Inputs, *, with_layers: bool = True) -> EncoderOutput:
         """Return the stages' feature maps [B, C, H, W] and their mean over places [B, C]."""

@@ -42,6 +42,10 @@ class Encoder(nn.Module, ABC):
     def preprocess(self, media: Any) -> Inputs:
         """Return raw media, already on the device, as the model's inputs; see the families for what they take."""
 
+    def resize(self, pictures: Tensor) -> Tensor:
+        """Return pictures float [B, 3, H, W], normalised by somebody else, as large as the model wants them."""
+        return pictures
+
     @abstractmethod
     def forward(self, inputs: Inputs, *, with_layers: bool = True) -> EncoderOutput:
         """Return what the model makes of `inputs`; `with_layers=False` leaves `layers` empty, which is cheaper."""

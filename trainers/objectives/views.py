@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,8 +38,8 @@ class Views:
             inputs = encoder.preprocess(TokenInputs(*(tensors[name] for name in self.columns)))
             return run(encoder, inputs)
         media = torch.cat([as_views(tensors[name], encoder.spec.medium) for name in self.columns], dim=1).flatten(0, 1)
-        prepare: Callable[[Tensor], Tensor] = standardize_images if self.standardized else encoder.preprocess  # type: ignore[assignment]
-        return run(encoder, prepare(media))
+        inputs = encoder.resize(standardize_images(media)) if self.standardized else encoder.preprocess(media)
+        return run(encoder, inputs)
 
 
 def run(encoder: Encoder, inputs: Tensor | TokenInputs) -> EncoderOutput:

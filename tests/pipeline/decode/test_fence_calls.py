@@ -237,13 +237,15 @@ def test_cpu_time_and_peak_memory_outlive_the_child(fence: FenceCalls) -> None:
 
 
 def test_no_descriptor_and_no_process_is_left_behind() -> None:
+    num_deaths = 6
     with FenceCalls(decoders=DECODERS) as fence:
         works(fence)
         gc.collect()  # what earlier tests dropped must not be closed while this one counts
         before = _descriptors()
-        rejected(fence, "leave")
-        works(fence)
-        assert _descriptors() <= before
+        for _ in range(num_deaths):
+            rejected(fence, "leave")
+            works(fence)
+        assert _descriptors() - before < num_deaths  # threads that earlier tests left may open a few of their own
         pid = fence.pid
     assert not Path(f"/proc/{pid}").exists()
     fence.close()
