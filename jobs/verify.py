@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from ..pipeline import discover
 from ..pipeline.decode.decoder_file import read_decoder
 from ..pipeline.errors import CheckFailed, ConfigError, CorruptData
-from ..pipeline.manifest import require_manifest
+from ..pipeline.manifest import Manifest, require_manifest
 from ..pipeline.materialize import with_assets
 from ..pipeline.rederive import Rederived, SecondOpinion, rederive
 from ..pipeline.shard import Target
 from ..pipeline.storage import Store, StoreOptions
+from ..pipeline.task import PretextTask
 from ..pipeline.verify import Findings, verify
 from ..pipeline.versions import codec_versions
 
@@ -72,29 +73,44 @@ def verify_dataset(
     Raises:
         NotFound: nothing is published there.
         CheckFailed: manifest or tables are damaged.
-        ConfigError: the task's code is not known.
+        ConfigError: the task's code is not known, or it cannot make labels again.
     """
     if not 0 <= rederive_fraction <= 1:
         raise ConfigError(f"`--rederive` must be within [0, 1], but is {rederive_fraction}.")
     store = Store.open(dataset, store_options)
     try:
         manifest = require_manifest(store, version)
+        made_with = _made_with(store, manifest, task, decoders) if rederive_fraction > 0 else None
         findings = verify(store, manifest.version, digests=digests)
     except CorruptData as error:
         raise CheckFailed(str(error)) from error
     done = Rederived()
-    if rederive_fraction > 0:
-        recipe = manifest.recipe
-        task_class = discover.find_task(task or manifest.task)
-        made = discover.make_task(task_class, recipe.task.settings)
-        files = tuple(read_decoder(Path(path)) for path in decoders)
-        if len(files) != len(recipe.decoders):
-            raise ConfigError(f"`--decoder`: {store.uri} was made with {len(recipe.decoders)}, found {len(files)}.")
-        target = with_assets(Target(store, recipe, made, codec_versions(), files), manifest.assets)
-        with target.fence() as fence:
-            opinion = SecondOpinion(target.task, Store.open(manifest.input_uri, store_options), fence)
+    if made_with is not None:
+        with made_with.fence() as fence:
+            opinion = SecondOpinion(made_with.task, Store.open(manifest.input_uri, store_options), fence)
             done = rederive(store, manifest, opinion, findings, fraction=rederive_fraction, digests=digests)
     return _report(store.uri, manifest.version, findings, done)
+
+
+def _made_with(store: Store, manifest: Manifest, task: str | None, decoders: Sequence[str]) -> Target:
+    """Return task, decoders and recipe of a dataset, as far as they are needed to make its labels again.
+
+    Raises:
+        ConfigError: the task's code or a decoder is not at hand, or the task has no `rederive`.
+        CorruptData: an asset of the task is damaged.
+    """
+    recipe = manifest.recipe
+    task_class = discover.find_task(task or manifest.task)
+    if task_class.rederive is PretextTask.rederive:
+        raise ConfigError(
+            f"`--rederive`: {manifest.task} has no method `rederive(row, item)`, so its labels cannot be made again; "
+            "add one, or verify without."
+        )
+    files = tuple(read_decoder(Path(path)) for path in decoders)
+    if len(files) != len(recipe.decoders):
+        raise ConfigError(f"`--decoder`: {store.uri} was made with {len(recipe.decoders)}, found {len(files)}.")
+    made = discover.make_task(task_class, recipe.task.settings)
+    return with_assets(Target(store, recipe, made, codec_versions(), files), manifest.assets)
 
 
 def _report(dataset: str, version: int, findings: Findings, done: Rederived) -> VerifyReport:

@@ -288,6 +288,8 @@ def _add_video(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], f
             num_frames_used=video.counters.get("num_frames_used", 0),
             num_video_bytes=source.num_bytes,
             num_video_bytes_fetched=source.num_bytes_fetched,
+            # Those that had to be read from beginning to end, since nothing lists their key frames.
+            num_unindexed_videos=int(not video.info.is_indexed),
         )
     sound: Waveform | None = None
     first = 0

@@ -232,3 +232,5 @@ def test_receipts_say_what_decoding_video_has_cost(place: Place, reports: object
     for receipt in used:
         assert 0 < receipt.stats["num_frames_used"] <= receipt.stats["num_frames_decoded"]
         assert 0 < receipt.stats["num_video_bytes_fetched"] <= receipt.stats["num_video_bytes"]
+    # The transport stream: MP4 and Matroska list their key frames.
+    assert sum(receipt.stats["num_unindexed_videos"] for receipt in used) == 1

@@ -15,7 +15,8 @@ from unlabeled.pipeline.errors import ConfigError
 from unlabeled.pipeline.storage import StoreOptions
 
 from tests import samples
-from tests.runs import Place, cli, jpeg, manifest_of, rows_of
+from tests.ray_head import start_head
+from tests.runs import Place, cli, files_of, jpeg, manifest_of, rows_of
 
 TASK = '''
 from dataclasses import dataclass
@@ -38,10 +39,17 @@ class Mirrored(PretextTask):
     def features(self):
         return Features.of(image=image("the square"), label=class_label(("no", "yes"), "mirrored"))
 
+    def square(self, item):
+        return item.crop((0, 0, item.width_px, item.height_px), self.side_px, self.side_px)
+
     def examples(self, item, rng):
-        pixels = item.crop((0, 0, item.width_px, item.height_px), self.side_px, self.side_px)
+        pixels = self.square(item)
         for draw, label in enumerate(rng.order(2)):
             yield Example(draw, {"image": mirrored(pixels) if label else pixels, "label": int(label)})
+
+    def rederive(self, row, item):
+        stored, pixels = row["image"].astype(int), self.square(item)
+        return {"label": int(abs(stored - mirrored(pixels)).mean() < abs(stored - pixels).mean())}
 '''
 
 DECODER = '''
@@ -93,6 +101,40 @@ def test_every_command_takes_a_task_of_the_users_own(place: Place, tmp_path: Pat
     assert (shown["task"], shown["settings"]) == ("users_mirrored", {"side_px": 40})
     rows = rows_of(place.store("out")).to_pylist()
     assert {Image.open(io.BytesIO(row["image"]["bytes"])).size for row in rows} == {(40, 40)}
+    verified = answer("verify", place.path("out"), "--rederive", "1", "--task", task)
+    assert (verified["ok"], verified["num_rederived_rows"]) == (True, 8)
+    assert answer("preview", place.path("out"), "--out", str(tmp_path / "page.html"))["num_examples"] == 8
+
+
+def test_a_task_that_cannot_make_its_labels_again_is_named(place: Place, tmp_path: Path) -> None:
+    place.store("in").put("1.jpg", jpeg(1))
+    task = write(tmp_path, "users_once.py", TASK.partition("    def rederive")[0])
+    answer(*("materialize", "--task", task, "--input", place.path("in"), "--output", place.path("out")))
+    done = cli("verify", place.path("out"), "--rederive", "1", "--task", task)
+    assert (done.returncode, "users_once has no method `rederive(row, item)`" in done.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_task_and_a_decoder_are_audited_trained_on_and_sent_to_a_cluster(place: Place, tmp_path: Path) -> None:
+    for number in range(40):
+        grey = samples.photograph(number, 56, 48)[:, :, 0]
+        place.store("in").put(f"{number}.drum", np.array([56, 48], "<u2").tobytes() + grey.tobytes())
+    files = ("--task", write(tmp_path, "users_drums.py", TASK), "--decoder", write(tmp_path, "drum.py", DECODER))
+    made = ("materialize", *files, "--input", place.path("in"), "--output", place.path("out"))
+    answer(*made, "--num-cpus", "1")
+    audited = answer("audit", place.path("out"), "--no-meaning", "--num-cpus", "1", "--max-examples", "80")
+    assert (audited["task"], audited["num_examples"]) == ("users_drums", 80)
+    size = ("--encoder", "resnet-small", "--epochs", "1", "--batch-size", "16", "--num-workers", "0")
+    trained = answer("pretrain", "--data", place.path("out"), "--output", place.path("run"), *size)
+    assert trained["task"] == "users_drums"
+    head = start_head()
+    try:
+        for work in ((*made[:-1], place.path("sent")), ("verify", place.path("sent"), "--rederive", "1", *files)):
+            done = cli("submit", "--address", head.address, "--ship-wheel", "--follow", "--", *work, env=head.env)
+            assert done.returncode == 0, done.stderr
+    finally:
+        head.kill()
+    assert files_of(place.store("sent")) == files_of(place.store("out"))
 
 
 def shard_ids(place: Place, task: str, decoders: tuple[str, ...] = ()) -> list[str]:
