@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .ahead import MAX_BATCH, batches, images_ahead
 from .cpu_stages import as_stats
 from .decode.fence import Fence
 from .decode.fence_media import FencedVideo
 from .errors import Filtered, Reject, RejectReason, Stage
 from .hang_watch import HangWatch
 from .inventory import OpenSource, SourceReader
-from .items import Clip, ClipRequest, Video, Waveform
+from .items import Clip, ClipRequest, Image, Video, Waveform
 from .ledger import PartName, Receipt, begin_attempt, read_receipt
 from .parts import part_names
 from .plan import in_plan_order
@@ -130,18 +131,24 @@ def _feed(makers: Sequence[ShardMaker], parts: Sequence[pa.Table], attempt: int,
     """Give every part to the shards that want it; in a careful attempt only after it was tried elsewhere."""
     trial = tools.trial if attempt >= _CAREFUL_FROM_ATTEMPT else None
     clock = tools.fence.clock
+    is_image = makers[0].task.modality == Modality.IMAGE
+    max_batch = MAX_BATCH if is_image and trial is None else 1
     with HangWatch(tools.hang_seconds) as watch:
         for rows in _passes(parts):
             wanted = _wanted(makers, rows)
             with SourceReader(inputs, _union(rows)) as reader:
-                for source in clock.each("read", reader):
-                    wanting: Wanted = wanted[source.source_key, source.start]
-                    if trial is not None:
-                        watch.pause()
-                        wanting = _survived(wanting, trial)
-                    watch.begin(source.num_bytes)
-                    if wanting:
-                        decode_into(source, wanting, tools.fence)
+                for batch in batches(clock.each("read", reader), max_batch):
+                    watch.begin(sum(source.num_bytes for source in batch))
+                    each_wanted: list[Wanted] = [wanted[source.source_key, source.start] for source in batch]
+                    images = images_ahead(batch, [*map(_crops, batch, each_wanted)], tools.fence)
+                    for source, of_source, image in zip(batch, each_wanted, images, strict=True):
+                        wanting = of_source
+                        if trial is not None:
+                            watch.pause()
+                            wanting = _survived(of_source, trial)
+                        watch.begin(source.num_bytes)
+                        if wanting:
+                            decode_into(source, wanting, tools.fence, image)
 
 
 def _survived(wanted: Wanted, trial: Trial) -> Wanted:
@@ -201,8 +208,18 @@ def _reject(wanted: Wanted, verdict: Reject, sha256: str, num_bytes: int) -> Non
         maker.reject(part, verdict, sha256, num_bytes)
 
 
-def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
-    """Read and decode one source (or part) and give its items to every shard that wants them."""
+def _crops(source: OpenSource, wanted: Wanted) -> list[SquareCrop]:
+    """Return the crops of a picture that its tasks ask for, none where one of them may want something else."""
+    crops = [maker.task.square_crop(maker.rng(source.source_key, 0)) for maker, _ in wanted]
+    known = [crop for crop in crops if crop is not None]
+    return known if len(known) == len(crops) else []
+
+
+def decode_into(source: OpenSource, wanted: Wanted, fence: Fence, image: Image | None = None) -> None:
+    """Read and decode one source (or part) and give its items to every shard that wants them.
+
+    `image`: the picture, where it has been decoded ahead.
+    """
     sha256, num_bytes = "", source.num_bytes
     try:
         if source.error is not None:
@@ -215,7 +232,7 @@ def decode_into(source: OpenSource, wanted: Wanted, fence: Fence) -> None:
         if not wanted:
             return
         rows = [maker.begin(part, sha256, num_bytes) for maker, part in wanted]
-        _add_items(source, wanted, rows, fence)
+        _add_items(source, wanted, rows, fence, image)
     except Reject as verdict:
         _reject(wanted, verdict, sha256, num_bytes)
         return
@@ -260,13 +277,16 @@ def items_of(task: PretextTask[Any], source: OpenSource, fence: Fence) -> Iterat
         return
 
 
-def _add_items(source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], fence: Fence) -> None:
+def _add_items(
+    source: OpenSource, wanted: Wanted, rows: Sequence[SourceRows], fence: Fence, image: Image | None
+) -> None:
     modality = wanted[0][0].task.modality
     if modality in (Modality.VIDEO, Modality.VIDEO_AUDIO):
         _add_video(source, wanted, rows, fence)
         return
     crops = [maker.task.square_crop(maker.rng(source.source_key, 0)) for maker, _ in wanted]
-    for segment, item in decoded(modality, source, fence, [crop for crop in crops if crop is not None]):
+    known = [crop for crop in crops if crop is not None]
+    for segment, item in decoded(modality, source, fence, known) if image is None else [(0, image)]:
         for (maker, _), of_source in zip(wanted, rows, strict=True):
             maker.add(of_source, segment, item)
 

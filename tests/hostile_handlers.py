@@ -9,11 +9,13 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from unlabeled.pipeline.decode.fence_child import Session
+from unlabeled.pipeline.decode.fence_handlers import HANDLERS
 from unlabeled.pipeline.decode.fence_protocol import Answer
 from unlabeled.pipeline.errors import Reject, RejectReason
 
@@ -150,6 +152,25 @@ def _write_with_descriptors(path: str) -> None:
         file.write(b"x")
 
 
+def image_with_poison(session: Session, **args: Any) -> Answer | Generator[Answer, None, Answer]:
+    return _dying_of_poison("image", session, args)
+
+
+def images_with_poison(session: Session, **args: Any) -> Answer | Generator[Answer, None, Answer]:
+    return _dying_of_poison("images", session, args)
+
+
+def _dying_of_poison(
+    handler: str, session: Session, args: Mapping[str, Any]
+) -> Answer | Generator[Answer, None, Answer]:
+    if POISON in session.data():
+        ctypes.string_at(0)
+    return HANDLERS[handler](session, **args)
+
+
+#: Kills the handlers of POISONED when it stands in a picture's bytes.
+POISON = b"poison of tests"
+POISONED = {name: f"{__file__}:{name}_with_poison" for name in ("image", "images")}
 DECODERS = {
     function.__name__: f"{__file__}:{function.__name__}"
     for function in (

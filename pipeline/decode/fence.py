@@ -14,7 +14,7 @@ from ..items import Document, Image, Waveform
 from ..resample import SquareCrop
 from .bytes_source import ByteSource
 from .fence_calls import FenceCalls, memory_bytes_for
-from .fence_items import FencedImage
+from .fence_items import AskedImage, FencedImage, crops_as_json, images_of
 from .fence_media import FencedVideo, documents_of, waveform_of
 
 __all__ = ["Fence", "memory_bytes_for"]
@@ -42,12 +42,20 @@ class Fence(FenceCalls):
         Raises Reject, as image.open_picture.
         """
         handler = self._handler("image", source_key)
-        args = (
-            {"crops": [(crop.side_px, crop.crop_fraction, crop.position) for crop in crops]}
-            if crops and handler == "image"
-            else {}
-        )
+        args = {"crops": crops_as_json(crops)} if crops and handler == "image" else {}
         return FencedImage(self, self.open(handler, data, max_bytes=self.limits.max_image_bytes, **args), crops)
+
+    def images(self, asked: Sequence[AskedImage]) -> list[Image | None]:
+        """Return the pictures that are asked for, from one turn of the child; None for what `image` must decide alone.
+
+        Turns push parent and child out of the processor's caches, so that few of them save time. Nothing is tried
+        again and nobody is blamed here: where the child is lost on one of the pictures, all are None.
+        """
+        batch = [each for each in asked if self._handler("image", each.source_key) == "image"]
+        pictures = [(len(each.data), crops_as_json(each.crops)) for each in batch]
+        answer = self.call_once("images", b"".join(each.data for each in batch), pictures=pictures)
+        made = dict(zip(map(id, batch), images_of(self, batch, answer), strict=True)) if answer else {}
+        return [made.get(id(each)) for each in asked]
 
     def audio(
         self, data: ByteSource | bytes, source_key: str = "", *, part_us: tuple[int, int] | None = None

@@ -150,6 +150,13 @@ class FenceCalls:
         self._check_bytes(opened.source, None)
         return self._twice(lambda: self._open(opened))
 
+    def call_once(self, function: str, data: ByteSource | bytes, **args: Any) -> Answer | None:
+        """Return the one answer of the handler `function`; None where it has none, and nothing is tried again."""
+        try:
+            return self._open(Opened(function, _as_source(data), args))
+        except (Reject, Lost):
+            return None
+
     def stream(self, function: str, data: ByteSource | bytes | Opened, **args: Any) -> Generator[Answer, None, Answer]:
         """Yield the items that the handler `function` makes of a source; the generator returns its last answer.
 

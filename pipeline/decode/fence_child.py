@@ -49,7 +49,7 @@ _PILLOW = (
 )
 #: Modules that a handler needs, and that not every child does.
 MODULES: Mapping[str, Sequence[str]] = {
-    "image": tuple(f"PIL.{name}" for name in _PILLOW),
+    **dict.fromkeys(("image", "images"), tuple(f"PIL.{name}" for name in _PILLOW)),
     "documents": (f"{__package__}.text",),
     "audio": (f"{__package__}.audio",),
     "video": (f"{__package__}.video", "av.subtitles.codeccontext", "av.subtitles.subtitle"),

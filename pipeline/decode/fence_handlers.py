@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from ..errors import Reject, RejectReason
 from ..items import ClipRequest
 from ..resample import Box, SquareCrop
 from .fence_child import Handler, Session
-from .fence_protocol import Answer
+from .fence_protocol import Answer, Message
 from .image import Picture, open_picture
 from .limits import Limits
 
@@ -38,16 +39,45 @@ def image(session: Session, crops: Sequence[_Crop] = ()) -> Answer:
     A crop: side in px, fraction of the short side, and position as [x, y], see resample.SquareCrop.
     """
     picture = session.kept = open_picture(session.data(), session.limits, session.options)
-    return Answer(
-        {
-            "width_px": picture.colours.width,
-            "height_px": picture.colours.height,
-            "codec": picture.codec,
-            "exif_orientation": picture.exif_orientation,
-            "is_truncated": picture.is_truncated,
-        },
-        [_square(picture, SquareCrop(side_px, fraction, (x, y))) for side_px, fraction, (x, y) in crops],
-    )
+    return Answer(_facts(picture), _squares(picture, crops))
+
+
+def images(session: Session, pictures: Sequence[tuple[int, Sequence[_Crop]]]) -> Answer:
+    """Decode images that lie end to end in the source, and keep none: `pictures` are their lengths and crops.
+
+    The header says what each is, null where it has no verdict but a reject: `image` says why. The arrays are the
+    crops of the others, one after the other.
+    """
+    data = session.data()
+    facts: list[Message | None] = []
+    arrays: list[NDArray[np.uint8]] = []
+    start = 0
+    for num_bytes, crops in pictures:
+        try:
+            picture = open_picture(data[start : start + num_bytes], session.limits, session.options)
+        except Reject as verdict:
+            if verdict.reason is RejectReason.DECODER_MEMORY:
+                raise  # this child is not fit for the others either
+            facts.append(None)
+        else:
+            facts.append(_facts(picture))
+            arrays += _squares(picture, crops)
+        start += num_bytes
+    return Answer({"pictures": facts}, arrays)
+
+
+def _facts(picture: Picture) -> Message:
+    return {
+        "width_px": picture.colours.width,
+        "height_px": picture.colours.height,
+        "codec": picture.codec,
+        "exif_orientation": picture.exif_orientation,
+        "is_truncated": picture.is_truncated,
+    }
+
+
+def _squares(picture: Picture, crops: Sequence[_Crop]) -> list[NDArray[np.uint8]]:
+    return [_square(picture, SquareCrop(side_px, fraction, (x, y))) for side_px, fraction, (x, y) in crops]
 
 
 def image_crop(session: Session, box: list[int], width_px: int, height_px: int) -> Answer:
@@ -156,6 +186,6 @@ def sound_answers(sound: OpenSound) -> Generator[Answer, None, Answer]:
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         function.__name__: function
-        for function in (image, image_crop, image_pixels, audio, video, video_clips, video_sound, documents)
+        for function in (image, images, image_crop, image_pixels, audio, video, video_clips, video_sound, documents)
     }
 )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import Reject
 from ..items import Image
 from ..resample import Box, SquareCrop, check_box
+from .bytes_source import MemoryBytes
+from .fence_calls import Opened
 from .fence_media import nonsense
+from .fence_protocol import Answer
 
 if TYPE_CHECKING:
-    from .fence_calls import FenceCalls, Opened
+    from .fence_calls import FenceCalls
 
 
 class FencedImage(Image):
@@ -81,6 +86,37 @@ class FencedImage(Image):
 
     def _fetch(self, function: str, height: int, width: int, **args: object) -> NDArray[np.uint8]:
         return _checked(self._fence.ask(self._opened, function, **args).arrays, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedImage:
+    """A picture that is asked for together with others: its bytes, its key, and the crops that it shall bring."""
+
+    data: bytes
+    source_key: str
+    crops: Sequence[SquareCrop]
+
+
+def crops_as_json(crops: Sequence[SquareCrop]) -> list[tuple[int, float, tuple[float, float]]]:
+    """Return crops as the child's handlers take them."""
+    return [(crop.side_px, crop.crop_fraction, crop.position) for crop in crops]
+
+
+def images_of(fence: FenceCalls, asked: Sequence[AskedImage], answer: Answer) -> list[Image | None]:
+    """Return what the child's `images` said of pictures, each as if it had been opened alone; None for no picture."""
+    arrays = iter(answer.arrays)
+    images: list[Image | None] = []
+    try:
+        for each, header in zip(asked, answer.header["pictures"], strict=True):
+            if header is None:
+                images.append(None)
+                continue
+            own = Answer(header, [next(arrays) for _ in each.crops])
+            opened = Opened("image", MemoryBytes(each.data), {"crops": crops_as_json(each.crops)}, own)
+            images.append(FencedImage(fence, opened, each.crops))
+    except (Reject, LookupError, ValueError, TypeError, StopIteration):  # what a sane child never says
+        return [None] * len(asked)
+    return images
 
 
 def _checked(arrays: Sequence[NDArray[Any]], height: int, width: int) -> NDArray[np.uint8]:

@@ -99,6 +99,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=None)
     arguments = parser.parse_args()
     runs = runs_of(peers=arguments.peers)
+    if arguments.work is not None:
+        arguments.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="unlabeled-bench-") as folder:
         work = Path(folder).resolve()
         num_sources = spread(arguments.photographs.resolve(), work / "in", arguments.keys)

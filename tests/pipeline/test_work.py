@@ -19,6 +19,7 @@ from unlabeled.pipeline.ledger import Receipt, begin_attempt, listed_receipts
 from unlabeled.pipeline.plan import PARTS_SCHEMA, Shards, pack, with_context, with_ids
 from unlabeled.pipeline.plan_store import Draft, Plan, save_plan
 from unlabeled.pipeline.planning import settle
+from unlabeled.pipeline.pretext.image_rotation import ImageRotation
 from unlabeled.pipeline.rng import ItemRng, sha256_hex
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
@@ -26,6 +27,7 @@ from unlabeled.pipeline.storage_local import LocalStore
 from unlabeled.pipeline.task import Example, PretextTask
 from unlabeled.pipeline.work import Job, Tools, items_of, make_shards
 
+from tests.hostile_handlers import POISON, POISONED
 from tests.small_datasets import Neighbours, Tiny, fill, inventory_rows, jpeg, removed_parts, target
 
 FILES = {f"{number % 4}/{number}.jpg": jpeg(number) for number in range(10)}
@@ -289,6 +291,21 @@ def test_a_faulty_task_is_never_blamed_on_a_source(tmp_path: Path, inputs: Store
             finished(make_shards([of], [job], inputs, tools))
     assert listed_receipts(of.store) == set()
     assert not list(tools.spool.iterdir())
+
+
+def test_one_that_kills_the_decoder_among_others_decoded_ahead_is_the_only_reject(tmp_path: Path) -> None:
+    of = target(tmp_path / "out", ImageRotation(side_px=16))
+    files = {**FILES, "3/poison.jpg": jpeg(3) + POISON, "3/text.jpg": b"no picture"}
+    inputs = Store.open(str(fill(tmp_path / "in", files)))
+    (tmp_path / "spool").mkdir()
+    with Fence(decoders=POISONED) as fence:
+        tools = Tools(fence, tmp_path / "spool", ThreadPoolExecutor(1))
+        found = fates(finished(make_shards([of], jobs_of(plan_of(of, inputs)), inputs, tools)))
+    assert found == {
+        **dict.fromkeys(FILES, "used"),
+        "3/poison.jpg": "decoder_crash",
+        "3/text.jpg": "unidentified",
+    }
 
 
 def test_items_for_a_sample_pass_over_what_does_not_decode(inputs: Store, fence: Fence) -> None:
