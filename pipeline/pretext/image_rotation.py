@@ -4,7 +4,8 @@ Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Im
 (arXiv:1803.07728). Label k stands for k * 90 degrees counter-clockwise, `numpy.rot90(pixels, k)`.
 
 Shortcuts closed here: the crop is square (no width/height cue), its side is divisible by 16 (no JPEG grid phase),
-turns permute pixels exactly (no corners, no bars), and all four labels are made of one decode and encoded alike.
+turns permute pixels exactly (no corners, no bars), all four labels are made of one decode and encoded alike, and
+pictures that look the same however they are turned (blank pages, round logos) are left out.
 Where a corpus' cameras or codecs kept colour coarser, or shifted, in one direction of the sensor (the audit's family
 `chroma` says so), `color_px=2` takes that away: colour is then kept at half the resolution of luma.
 """
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
-from ..patches import coarsen_color
+from ..patches import coarsen_color, luma
 from ..resample import SquareCrop
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
@@ -30,6 +32,8 @@ CLASSES = ("0", "90", "180", "270")
 
 #: Turns whose pictures differ by less, in levels of 255, cannot be told apart after coding.
 TIE_LEVELS = 0.05
+#: About the side of the thumbnail on which turns are compared.
+_THUMBNAIL_PX = 28
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ class ImageRotation(PretextTask[Image]):
     color_px: Literal[1, 2, 4, 8] = setting(1, "squares over which colour is averaged; 1 keeps it as it is", unit="px")
     turns: Literal["all", "one"] = setting("all", "all four turns of every picture, or one drawn by key")
     upscale: Literal["filter", "allow"] = setting("filter", "what to do with pictures smaller than side_px")
+    min_turn_difference: float = setting(
+        1.0,
+        "least mean difference between a thumbnail's luma and that of any turn of it; else `no_orientation`",
+        unit="levels of 255",
+        at_least=0,
+        at_most=255,
+    )
 
     @property
     def batching(self) -> Batching:
@@ -77,12 +88,18 @@ class ImageRotation(PretextTask[Image]):
         return SquareCrop(self.side_px, self.crop_fraction, position)
 
     def examples(self, item: Image, rng: ItemRng) -> Iterator[Example]:
-        """Yield the turns in keyed order, all from one crop."""
+        """Yield the turns in keyed order, all from one crop.
+
+        Raises Filtered: `too_small` or `no_orientation`.
+        """
         if self.upscale == "filter" and min(item.width_px, item.height_px) < self.side_px:
             raise Filtered("too_small", f"short side {min(item.width_px, item.height_px)} px < {self.side_px} px")
         crop_box = self.square_crop(rng).box(item.width_px, item.height_px)
         upright = coarsen_color(item.crop(crop_box, self.side_px, self.side_px), self.color_px)
         upright.flags.writeable = False  # the turns are views of it
+        difference = turn_difference(upright)
+        if difference < self.min_turn_difference:
+            raise Filtered("no_orientation", f"a turn differs by {difference:.2f} < {self.min_turn_difference:g}")
         order = rng.order(len(CLASSES))
         for draw in range(len(CLASSES) if self.turns == "all" else 1):
             label = int(order[draw])
@@ -114,3 +131,16 @@ class ImageRotation(PretextTask[Image]):
         is_tie = stored_label in range(len(CLASSES)) and back[stored_label] <= back[nearest] + TIE_LEVELS
         label = stored_label if is_tie else nearest
         return {"label": label, "angle_deg": 90 * label}
+
+
+def turn_difference(pixels: NDArray[np.uint8]) -> float:
+    """Return how much a square picture [side, side, 3] differs from that of its turns that is most like it.
+
+    The mean absolute difference of luma between thumbnails, in levels of 255.
+    """
+    step = max(1, pixels.shape[0] // (2 * _THUMBNAIL_PX))
+    thinned = luma(pixels[::step, ::step])
+    side = thinned.shape[0] // 2
+    thumbnail = thinned[: 2 * side, : 2 * side].reshape(side, 2, side, 2).mean(axis=(1, 3), dtype=np.float32)
+    # A quarter turn to either side differs by as much.
+    return float(min(np.abs(thumbnail - np.rot90(thumbnail, turns)).mean() for turns in (1, 2)))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import ConfigError, Filtered
+from unlabeled.pipeline.items import Image
 from unlabeled.pipeline.patches import coarsen_color
-from unlabeled.pipeline.pretext.image_rotation import ImageRotation
+from unlabeled.pipeline.pretext.image_rotation import ImageRotation, turn_difference
 from unlabeled.pipeline.rng import ItemRng
 
 from tests import samples
@@ -73,6 +74,27 @@ def test_small_pictures_are_filtered_unless_allowed() -> None:
         next(TASK.examples(samples.image_item(0, 63, 200), rng()))
     allowed = dataclasses.replace(TASK, upscale="allow")
     assert next(allowed.examples(samples.image_item(0, 63, 200), rng())).values["image"].shape == (64, 64, 3)
+
+
+def disc(side_px: int) -> np.ndarray:
+    rows, columns = np.indices((side_px, side_px)) - (side_px - 1) / 2
+    return np.repeat((255 * (np.hypot(rows, columns) < side_px / 3)).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize("pixels", [np.full((80, 80, 3), 200, np.uint8), disc(80)], ids=["blank", "round"])
+def test_pictures_without_an_upright_are_filtered_unless_allowed(pixels: np.ndarray) -> None:
+    item = Image(media_kind="image", codec="png", pixels=pixels)
+    with pytest.raises(Filtered, match="no_orientation"):
+        next(TASK.examples(item, rng()))
+    assert len(list(dataclasses.replace(TASK, min_turn_difference=0).examples(item, rng()))) == 4
+
+
+@pytest.mark.parametrize("side_px", [16, 32, 224, 1024])
+def test_a_gradient_differs_from_its_turns_alike_at_any_size(side_px: int) -> None:
+    levels = np.linspace(0, 255, side_px).astype(np.uint8)
+    pixels = np.broadcast_to(levels[:, None, None], (side_px, side_px, 3))
+    # Of |x - y| and of |x - (1 - x)|, uniform in [0, 1]: a third and a half.
+    assert turn_difference(pixels) == pytest.approx(255 / 3, rel=0.1)
 
 
 def test_a_side_that_leaves_a_jpeg_grid_phase_is_refused() -> None:
