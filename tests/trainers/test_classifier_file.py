@@ -30,7 +30,7 @@ def test_what_is_loaded_predicts_the_same(tmp_path: Path, mode: Mode) -> None:
     classifier, info = load_classifier(tmp_path / "run")
     assert info.settings == settings
     assert np.array_equal(predict(classifier, PICTURES, ComputeSettings()), expected)
-    assert AutoModel.from_pretrained(tmp_path / "run" / "encoder").config.model_type == "regnet"
+    assert AutoModel.from_pretrained(tmp_path / "run" / "encoder").config.model_type == "resnet"
 
 
 def test_a_run_an_encoder_and_a_classifier_are_told_apart(tmp_path: Path) -> None:
