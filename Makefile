@@ -19,7 +19,7 @@ CHAOS_SEED ?= 0
 UNLABELED_DEPLOY_SCHEMAS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 chaos test-slow test-cpus test-deploy test-real fuzz lint bench env dev-env train-env lock clean
+.PHONY: help demo test test-s3 chaos test-slow test-bytes test-deploy test-real fuzz lint bench env dev-env train-env lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,8 +42,8 @@ test-slow: $(VENV)/.installed-dev  ## what takes more than half a minute
 test-deploy: $(VENV)/.installed-dev  ## deploy/ against KubeRay's definitions in UNLABELED_DEPLOY_SCHEMAS, and with Prometheus
 	UNLABELED_DEPLOY_SCHEMAS="$(UNLABELED_DEPLOY_SCHEMAS)" $(BIN)/pytest -m "crds or slow" tests/deploy
 
-test-cpus: $(VENV)/.installed-dev  ## every task on 1, 2 and 4 CPUs: the same bytes
-	$(BIN)/pytest -m slow tests/test_every_task.py
+test-bytes: $(VENV)/.installed-dev  ## the same bytes on 1, 2 and 4 CPUs, and whoever is killed
+	$(BIN)/pytest -m "slow and not s3" tests/test_every_task.py tests/test_exactly_once.py
 
 test-real: $(VENV)/.installed-dev  ## real media from the folder UNLABELED_MEDIA
 	UNLABELED_MEDIA="$(UNLABELED_MEDIA)" $(BIN)/pytest -m real_media

@@ -33,7 +33,7 @@ NUM_PHOTOGRAPHS = 240
 NUM_ROUNDS = 5
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.slow), pytest.param("s3", marks=pytest.mark.s3)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Photographs in `in`, and what an undisturbed run makes of them in `calm`."""
     if request.param == "local":
