@@ -47,7 +47,7 @@ def judge_meaning(
     for unit in units:
         if len(inputs) >= MAX_EXAMPLES:
             break
-        for row in read_row_group(store, unit.group, None):
+        for row in spec.examples(read_row_group(store, unit.group, None)):
             if row[name] is not None:
                 inputs.append(shrunk(see(spec.features, row)))
                 labels.append(int(row[name]))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..pipeline.config import PartSettings, RunSettings, ShardSettings, parse
+from ..pipeline.config import PartSettings, RunSettings, ShardSettings, StoreMode, parse
 from ..pipeline.decode.limits import DecodeOptions, Limits
 from ..pipeline.errors import ConfigError, nearest
 
@@ -27,6 +27,9 @@ class Settings(BaseModel):
     group_by: str | None = Field(None, description="regular expression on the key, or a csv with source_key,group")
     dedup: Literal["off", "group", "drop"] = Field(
         "off", description="near-duplicates stay in one group, or all but one are dropped, or nobody looks for them"
+    )
+    store: StoreMode = Field(
+        "pixels", description="examples as they are; or recipe: one crop a source and how they are made of it at load"
     )
     column: str | None = Field(None, description="bytes column of Parquet inputs, such as image.bytes")
     include: tuple[str, ...] = Field((), description="only sources whose key matches one of these globs")

@@ -166,6 +166,7 @@ class Materialize:
             uri = self.output if len(classes) == 1 else f"{self.output.rstrip('/')}/{name}"
             recipe = self._recipe(task_class, task, group_csv, files)
             check_medium(task, recipe)
+            check_store(task, recipe)
             store = Store.open(uri, self.store_options)
             outputs.append(Output(Target(store, recipe, task, codec_versions(), files), group_csv))
         families = {output.target.task.modality.removesuffix("_audio") for output in outputs}
@@ -310,6 +311,7 @@ class Materialize:
             group_by=None if group_csv is not None else settings.group_by,
             group_csv_sha256=hashlib.sha256(group_csv).hexdigest() if group_csv is not None else None,
             dedup=settings.dedup,
+            store=settings.store,
             column=settings.column,
             include=settings.include,
             limits=settings.limits,
@@ -320,6 +322,20 @@ class Materialize:
             ),
             parts=settings.parts,
             shard=settings.shard,
+        )
+
+
+def check_store(task: PretextTask[Any], recipe: Recipe) -> None:
+    """Check that the task's examples can be stored as asked for.
+
+    Raises:
+        ConfigError: they cannot be recipes; names the tasks whose can.
+    """
+    if recipe.store == "recipe" and not task.has_recipe:
+        able = [name for name in discover.task_names() if discover.find_task(name).has_recipe]
+        raise ConfigError(
+            f"setting `store`: found 'recipe', but examples of {recipe.task.name} can be stored as 'pixels' alone; as "
+            f"recipes: {', '.join(able)}."
         )
 
 

@@ -74,7 +74,7 @@ def make_manifest(
     """Return the manifest of the version that `plan` leads to; writes the table files that it names."""
     files = write_tables(target.store, tables, base.manifest, base.tables)
     features = target.features()
-    task = target.task
+    task, rendering = target.task, target.rendering()
     # Not the plan's: a takeover may have copied its base under a new number.
     base_version = base.version
     return Manifest(
@@ -91,6 +91,8 @@ def make_manifest(
         recipe=target.recipe,
         recipe_hash=target.recipe.hash,
         assets=plan.header.assets,
+        store=target.recipe.store,
+        rendering=None if rendering is None else rendering.to_json(),
         batching=task.batching,
         bundle_size=task.bundle_size,
         input_uri=plan.header.input_uri,

@@ -14,6 +14,8 @@ from .errors import ConfigError
 from .rng import canonical_json
 
 FORMAT_VERSION = 1
+StoreMode = Literal["pixels", "recipe"]
+_LATER_DEFAULTS = {"dedup": "off", "store": "pixels"}
 
 
 class _Settings(BaseModel):
@@ -65,6 +67,7 @@ class Recipe(_Settings):
     group_by: str | None = Field(None, description="regular expression on source_key, or a csv of source_key,group")
     group_csv_sha256: str | None = None
     dedup: Literal["off", "group", "drop"] = Field("off", description="what becomes of near-duplicates: see Settings")
+    store: StoreMode = Field("pixels", description="examples as they are, or a crop and how they are made of it")
     column: str | None = Field(None, description="bytes column of Parquet inputs")
     include: tuple[str, ...] = Field((), description="globs on source_key; empty for all")
     limits: Limits = Limits()
@@ -77,8 +80,9 @@ class Recipe(_Settings):
     def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what this release added where it changes nothing: datasets made before keep their hash."""
         data: dict[str, Any] = handler(self)
-        if data.get("dedup") == "off":
-            del data["dedup"]
+        for name, default in _LATER_DEFAULTS.items():
+            if data.get(name) == default:
+                del data[name]
         return data
 
     @property

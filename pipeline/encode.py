@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.JpegImagePlugin import JpegImageFile
 
-from .features import Feature, Features
+from .features import Feature, Features, ImageEncoding
 
 JPEG_QUALITY = 95
 
@@ -22,6 +24,23 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     _picture(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
+
+
+def encode_turnable_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a JPEG as `encode_jpeg`, but that its quantisation tables are their own transposes (the mean of both).
+
+    A picture and its transpose are then quantised alike: what decodes from it may be turned, and no table tells.
+    """
+    buffer = io.BytesIO()
+    _picture(pixels).save(buffer, "JPEG", qtables=_turnable_tables(), subsampling=0)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _turnable_tables() -> list[list[int]]:
+    with JpegImageFile(io.BytesIO(encode_jpeg(np.zeros((8, 8, 3), np.uint8)))) as picture:
+        tables = [np.reshape(table, (8, 8)) for _, table in sorted(picture.quantization.items())]
+    return [((table + table.T) // 2).ravel().tolist() for table in tables]
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -93,6 +112,13 @@ def decode_flac(data: bytes) -> NDArray[np.float32]:
     return decoded
 
 
+_IMAGE_ENCODERS: Mapping[ImageEncoding, Callable[[NDArray[np.uint8]], bytes]] = {
+    "jpeg": encode_jpeg,
+    "turnable_jpeg": encode_turnable_jpeg,
+    "png": encode_png,
+}
+
+
 def cell_encoder(feature: Feature) -> Callable[[Any], Any]:
     """Return the function that turns one example value of `feature` into what its Arrow column takes."""
     leaf = _leaf_encoder(feature)
@@ -136,7 +162,7 @@ def _listed_values(leaf: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _leaf_encoder(feature: Feature) -> Callable[[Any], Any]:
     if feature.kind == "image":
-        encode = encode_jpeg if feature.encoding == "jpeg" else encode_png
+        encode = _IMAGE_ENCODERS[feature.encoding]
         return lambda pixels: _media(encode(pixels))
     if feature.kind == "audio":
         return lambda samples: _media(encode_flac(samples, feature.sample_rate_hz))

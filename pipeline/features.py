@@ -21,8 +21,9 @@ from .errors import ConfigError, nearest
 #: was made (boxes, seeds, masks); lineage says from what.
 Role = Literal["input", "label", "parameter", "lineage"]
 Kind = Literal["value", "image", "audio", "box"]
-#: jpeg: quality 95, 4:4:4, for pictures of 112 px and more. png: lossless, for patches and tiles.
-ImageEncoding = Literal["jpeg", "png"]
+#: jpeg: quality 95, 4:4:4, for pictures of 112 px and more. png: lossless, for patches and tiles. turnable_jpeg: as
+#: jpeg, with quantisation tables that are their own transposes: turned after decoding, a picture has no trace of it.
+ImageEncoding = Literal["jpeg", "png", "turnable_jpeg"]
 
 MEDIA_TYPE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 BOX_TYPE = pa.struct([pa.field(name, pa.int32()) for name in ("x", "y", "w", "h")])

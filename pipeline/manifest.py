@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from .config import FORMAT_VERSION, Recipe
+from .config import FORMAT_VERSION, Recipe, StoreMode
 from .errors import AlreadyExists, Conflict, CorruptData, NotFound, nearest
 from .features import Features
 from .ledger import checked_json, with_digest
+from .rendering import Rendering
 from .rng import canonical_json, sha256_hex
 from .serial_arrow import read_parquet
 from .storage import Store
@@ -165,7 +166,9 @@ class Manifest(_Record):
     recipe: Recipe
     recipe_hash: str
     assets: dict[str, str]
-    store: Literal["pixels", "recipe"] = "pixels"
+    store: StoreMode = "pixels"
+    #: How examples are made of the rows, where these hold recipes: rendering.Rendering as JSON.
+    rendering: dict[str, Any] | None = None
     batching: Literal["together", "apart", "any"]
     bundle_size: int
     input_uri: str
@@ -192,9 +195,30 @@ class Manifest(_Record):
         except ValidationError as error:
             raise CorruptData(f"{name}: not a manifest of this version: {error.errors()[0]}.") from error
 
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what earlier releases do not know where it says nothing."""
+        data: dict[str, Any] = handler(self)
+        if data.get("rendering") is None:
+            data.pop("rendering", None)
+        return data
+
     def typed_features(self) -> Features:
         """Return the columns of the dataset's rows, envelope included."""
         return Features.from_json(self.features)
+
+    def typed_rendering(self) -> Rendering | None:
+        """Return how examples are made of the rows; None where rows are examples.
+
+        Raises:
+            ConfigError: by a function that this release does not know.
+        """
+        return None if self.rendering is None else Rendering.from_json(self.rendering)
+
+    def seen_features(self) -> Features:
+        """Return the columns of the examples: those of the rows, but for what is made of them at load."""
+        stored, rendering = self.typed_features(), self.typed_rendering()
+        return stored if rendering is None else rendering.seen(stored)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import CorruptData
 from .manifest import Manifest
+from .rendering import CROP
 from .rng import sha256_hex
 from .serial_arrow import ParquetReader
 from .shard_file import ShardFile, ShardFileWriter, num_cell_bytes
@@ -63,7 +64,12 @@ def merge(store: Store, manifest: Manifest, shards: Sequence[Mapping[str, Any]],
         "batching": {"kind": manifest.batching, "bundle_size": manifest.bundle_size},
     }
     writer = ShardFileWriter(
-        path, manifest.typed_features(), spec, manifest.recipe.shard, bundle_size=manifest.bundle_size
+        path,
+        manifest.typed_features(),
+        spec,
+        manifest.recipe.shard,
+        manifest.bundle_size,
+        repeated=CROP if manifest.rendering else "",
     )
     digest = RowsDigest()
     try:
@@ -85,10 +91,12 @@ def merge(store: Store, manifest: Manifest, shards: Sequence[Mapping[str, Any]],
 def _append(writer: ShardFileWriter, rows: Iterator[dict[str, Any]], bundle_size: int, digest: RowsDigest) -> None:
     """Append rows; as when a shard is made, a bundle ends after `bundle_size` rows of a source or with the source."""
     for _, of_source in groupby(rows, key=itemgetter("source_key")):
-        number = 0
+        number, crop = 0, None
         for number, row in enumerate(of_source, 1):
             digest.add(row)
-            writer.append(row, num_cell_bytes(row))
+            is_repeated = crop is not None and row.get(CROP) == crop
+            writer.append(row, num_cell_bytes({**row, CROP: None} if is_repeated else row))
+            crop = row.get(CROP)
             if number % bundle_size == 0:
                 writer.end_bundle()
         if number % bundle_size:

@@ -8,7 +8,6 @@ left out. After Doersch, Gupta, Efros: Unsupervised Visual Representation Learni
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,10 @@ from .errors import Filtered
 from .features import ImageEncoding
 from .items import Image
 from .resample import Box, crop_resize
+from .transforms import ColorMode, drop_color, luma
 
-#: What is left of a patch's colour: all, luma, or one channel with the others at mid-grey.
-ColorMode = Literal["color", "gray", "red", "green", "blue"]
-CHANNELS: tuple[ColorMode, ...] = ("red", "green", "blue")
 #: JPEG's blocks are large against a small tile, so tiles below this side are stored without loss.
 SMALLEST_JPEG_PX = 112
-_MID_GREY = 128
 _THUMBNAIL_PX = 12
 
 
@@ -49,32 +45,9 @@ def to_source(crop_box: Box, canvas_px: int, box: Box) -> Box:
     return (crop_box[0] + left, crop_box[1] + top, right - left, bottom - top)
 
 
-def luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the luma (BT.601) of sRGB [..., 3] as uint8 [...], in exact integer arithmetic."""
-    weighted = pixels[..., 0] * np.uint16(77) + pixels[..., 1] * np.uint16(150) + pixels[..., 2] * np.uint16(29)
-    rounded: NDArray[np.uint8] = ((weighted + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
-    return rounded
-
-
 def luma_std(pixels: NDArray[np.uint8]) -> float:
     """Return the standard deviation of the luma over every fourth pixel, in levels of 255."""
     return float(luma(pixels[::2, ::2]).std(dtype=np.float32))
-
-
-def drop_color(pixels: NDArray[np.uint8], mode: ColorMode) -> NDArray[np.uint8]:
-    """Return the picture [height, width, 3] with what `mode` leaves of its colour; a copy unless that is all.
-
-    One channel alone cannot show how lenses shift colours against each other; so cannot the luma of a patch that is
-    compared with another, though a trace of the shift remains in it as blur.
-    """
-    if mode == "color":
-        return pixels
-    if mode == "gray":
-        return np.repeat(luma(pixels)[..., None], 3, axis=-1)
-    kept = np.full_like(pixels, _MID_GREY)
-    channel = CHANNELS.index(mode)
-    kept[..., channel] = pixels[..., channel]
-    return kept
 
 
 def coarsen_color(pixels: NDArray[np.uint8], square_px: int) -> NDArray[np.uint8]:

@@ -108,7 +108,9 @@ def pack(
     splits = np.array(splits_of(groups, recipe.val_fraction, recipe.seed))
     num_bytes = shares_num_bytes(sources)
     weight = weight_of(task.modality, num_bytes)
-    estimate = np.array([task.estimate_num_bytes(size) for size in num_bytes.tolist()], np.int64)
+    estimate_num_bytes = task.estimate_recipe_num_bytes if recipe.store == "recipe" else task.estimate_num_bytes
+    sizes, size_of_row = np.unique(num_bytes, return_inverse=True)
+    estimate = np.array([estimate_num_bytes(size) for size in sizes.tolist()], np.int64)[size_of_row]
     total = int(estimate.sum())
     num_shards = _power_of_two(_wanted_shards(recipe.shard, total))
     packed = []

@@ -21,6 +21,7 @@ from .errors import CorruptData, Filtered, Reject, RejectReason
 from .features import Features
 from .inventory import OpenSource, SourceReader
 from .manifest import Manifest, load_tables
+from .rendering import Rendering
 from .rng import ItemRng, keyed_fraction
 from .serial_arrow import ParquetReader
 from .storage import Store
@@ -174,10 +175,10 @@ class _ShardCheck:
         of_segment = defaultdict(list)
         for number, row in rows:
             of_segment[row["segment"]].append((number, row))
-        features = self.task.features()
+        features, rendering = self.manifest.typed_features(), self.manifest.typed_rendering()
         for segment, item in self._items(source):
             for number, row in of_segment.pop(segment, ()):
-                for message in row_faults(self.task, features, row, item):
+                for message in row_faults(self.task, (features, rendering), row, item):
                     self.findings.add("rederive", message, self.file, number, source.source_key)
         for segment, orphans in of_segment.items():
             for number, _ in orphans:
@@ -193,10 +194,18 @@ class _ShardCheck:
             yield from decoded(self.task.modality, source, self.fence)
 
 
-def row_faults(task: PretextTask[Any], features: Features, row: Mapping[str, Any], item: Any) -> list[str]:
-    """Return in which columns a stored row (Arrow cells as Python values) is not what the item says."""
+def row_faults(
+    task: PretextTask[Any], stored: tuple[Features, Rendering | None], row: Mapping[str, Any], item: Any
+) -> list[str]:
+    """Return in which columns a stored row (Arrow cells as Python values) is not what the item says.
+
+    `stored`: the columns of the row, and how the example is made of them where they are a recipe.
+    """
+    features, rendering = stored
     try:
         values = {name: decode_cell(feature, row[name]) for name, feature in features}
+        if rendering is not None:
+            values[rendering.column] = rendering.apply(values)
         again = task.rederive(values, item)
     except (CorruptData, OSError, ValueError, IndexError, KeyError, TypeError) as error:
         # A row that cannot be read at its word is as wrong as one that says something else.

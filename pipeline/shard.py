@@ -21,6 +21,7 @@ from .errors import AlreadyExists, Filtered, Reject, RejectReason, Stage
 from .features import Features, with_envelope
 from .items import Source
 from .ledger import Outcome, Receipt, write_receipt
+from .rendering import CROP, Rendering
 from .rng import ItemRng
 from .shard_file import ShardFile, ShardFileWriter
 from .storage import Store
@@ -52,9 +53,17 @@ class Target:
         """Return a fence, not started, that decodes as the recipe says."""
         return Fence(self.recipe.limits, self.recipe.decode, decoder_files=self.decoder_files)
 
+    def rendering(self) -> Rendering | None:
+        """Return how examples are made of the dataset's rows; None where rows are examples."""
+        return self.task.rendering() if self.recipe.store == "recipe" else None
+
+    def task_features(self) -> Features:
+        """Return the task's own columns of the dataset's rows."""
+        return self.task.features() if self.rendering() is None else self.task.kept_features()
+
     def features(self) -> Features:
         """Return the columns of the dataset's rows, envelope included."""
-        return with_envelope(self.task.features())
+        return with_envelope(self.task_features())
 
     def spec(self) -> dict[str, Any]:
         """Return the schema metadata `unlabeled`: the same for every shard of the dataset."""
@@ -109,13 +118,16 @@ class ShardMaker:
         self._task = target.task
         self._shard = shard
         self._features = target.features()
-        self._class_names = self._task.features()["label"].classes if "label" in self._task.features() else ()
+        self._task_features = target.task_features()
+        self._class_names = self._task_features["label"].classes if "label" in self._task_features else ()
+        self._is_recipe = target.rendering() is not None
         self._writer = ShardFileWriter(
             spool / f"{shard['shard_id']}.parquet",
             self._features,
             target.spec(),
             target.recipe.shard,
             self._task.bundle_size,
+            repeated=CROP if self._is_recipe else "",
         )
         recipe = target.recipe
         self._constants = self._writer.encode(
@@ -127,8 +139,9 @@ class ShardMaker:
                 "seed": recipe.seed,
             }
         )
-        self._task_columns = set(self._task.features().names)
+        self._task_columns = set(self._task_features.names)
         self._num_checked = 0
+        self._crop: Any = None
         self._outcomes: list[Outcome] = []
         self._stats: Counter[str] = Counter()
         self._sources: deque[SourceRows] = deque()
@@ -317,9 +330,14 @@ class ShardMaker:
             shared, num_shared_bytes = self._shared_cells(source, item, rng)
             for example in self._clock.each("transform", made):
                 around = self._clock.enter("encode")
-                cells, num_bytes = self._writer.encode(self._row(rng, example))
+                row = self._row(rng, example)
+                num_bytes = num_shared_bytes
+                if self._is_recipe:
+                    shared, num_crop_bytes = self._with_crop(shared, row.pop(CROP))
+                    num_bytes += num_crop_bytes
+                cells, num_own_bytes = self._writer.encode(row)
                 self._clock.enter(around)
-                num_bytes += num_shared_bytes
+                num_bytes += num_own_bytes
                 source.rows.append((cells, num_bytes, shared))
                 source.num_output_bytes += num_bytes
                 if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
@@ -351,9 +369,17 @@ class ShardMaker:
         )
         return constants | cells, num_constant_bytes + num_bytes
 
+    def _with_crop(self, shared: dict[str, Any], crop: Any) -> tuple[dict[str, Any], int]:
+        """Return `shared` with the crop's cell, and how many bytes it adds: none where the row before had it."""
+        if CROP in shared and crop is self._crop:
+            return shared, 0
+        self._crop = crop
+        cells, num_bytes = self._writer.encode({CROP: crop})
+        return shared | cells, num_bytes
+
     def _row(self, rng: ItemRng, example: Example) -> dict[str, Any]:
         """Return what is the example's own, by column."""
-        values = dict(example.values)
+        values = dict(example.kept if self._is_recipe else example.values)
         label = values.get("label") if self._class_names else 0
         if (
             self._num_checked < _NUM_CHECKED_ROWS
@@ -361,7 +387,7 @@ class ShardMaker:
             or label is None
             or (self._class_names and not 0 <= label < len(self._class_names))
         ):
-            self._task.features().check(values)
+            self._task_features.check(values)
             self._num_checked += 1
         if self._class_names:
             values["label_name"] = None if label is None else self._class_names[label]

@@ -21,6 +21,7 @@ from .features import MEDIA_TYPE, Feature, Features
 from .ledger import RowGroup
 from .serial_arrow import read_footer
 
+_MAX_REPEATED_BYTES = 2**30
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NUMBERS = frozenset({int, float, bool})
 
@@ -47,16 +48,25 @@ class ShardFileWriter:
         spec: for the schema metadata `unlabeled`; must not hold times, hosts or run ids.
         settings: sizes of row groups.
         bundle_size: rows that stay in one row group.
+        repeated: a column of pictures that are the same in neighbouring rows: each is stored once a row group.
     """
 
     def __init__(
-        self, path: Path, features: Features, spec: Mapping[str, Any], settings: ShardSettings, bundle_size: int
+        self,
+        path: Path,
+        features: Features,
+        spec: Mapping[str, Any],
+        settings: ShardSettings,
+        bundle_size: int,
+        *,
+        repeated: str = "",
     ) -> None:
         self._path = path
         self._features = features
         self._schema = features.arrow_schema(spec)
         self._settings = settings
         self._bundle_size = bundle_size
+        self._repeated = repeated
         self._encoders: dict[str, Callable[[Any], Any]] = {name: cell_encoder(feature) for name, feature in features}
         self._rows: list[Mapping[str, Any]] = []
         self._shared: list[Mapping[str, Any]] = []
@@ -114,7 +124,7 @@ class ShardFileWriter:
         batch = pa.RecordBatch.from_arrays([*map(self._column, self._features)], schema=self._schema)
         with _named_disk_faults(self._path.parent):
             if self._writer is None:
-                self._writer = _open_writer(self._path, self._features, self._schema)
+                self._writer = _open_writer(self._path, self._features, self._schema, self._repeated)
             self._writer.write_batch(batch, row_group_size=len(self._rows))
         self._rows, self._shared, self._shared_of_rows = [], [], []
         self._num_buffered_bytes = 0
@@ -142,15 +152,22 @@ def _named_disk_faults(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _open_writer(path: Path, features: Features, schema: pa.Schema) -> pq.ParquetWriter:
-    """Scalars are zstd with dictionaries; media are stored as they are, since their codec has compressed them."""
+def _open_writer(path: Path, features: Features, schema: pa.Schema, repeated: str) -> pq.ParquetWriter:
+    """Scalars are zstd with dictionaries; media are stored as they are, since their codec has compressed them.
+
+    Media that repeat have dictionaries, too, which hold each of them once: as large as a row group, where needed.
+    """
     scalar_paths = [path for name, feature in features for path in _leaf_paths(name, feature)]
     return pq.ParquetWriter(
         path,
         schema,
         compression=dict.fromkeys(scalar_paths, "zstd"),
         compression_level=dict.fromkeys(scalar_paths, 3),
-        use_dictionary=[path for path in scalar_paths if not path.startswith("example_id")],
+        use_dictionary=[
+            *(path for path in scalar_paths if not path.startswith("example_id")),
+            *([f"{repeated}.bytes"] if repeated else []),
+        ],
+        dictionary_pagesize_limit=_MAX_REPEATED_BYTES if repeated else None,
         write_statistics=scalar_paths,
         write_page_checksum=True,
         version="2.6",

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from .errors import ConfigError
 from .features import Features
 from .items import ClipRequest, VideoInfo
+from .rendering import Rendering
 from .resample import SquareCrop
 from .rng import ItemRng
 
@@ -62,11 +63,14 @@ Batching = Literal["together", "apart", "any"]
 class Example:
     """One pretext example: `values` for exactly the columns of the task's features().
 
-    `draw` numbers the item's examples from 0 in the order they are yielded.
+    `draw` numbers the item's examples from 0 in the order they are yielded. `kept`: what `store: recipe` keeps of it
+    instead, the columns of the task's kept_features(), where it has a rendering(). The crop is one and the same array
+    for all examples of an item that have it in common.
     """
 
     draw: int
     values: Mapping[str, Any]
+    kept: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def setting(
@@ -98,6 +102,8 @@ class PretextTask(ABC, Generic[ItemT]):
     objective: ClassVar[Objective]
     #: Author, title, venue, year and, where there is one, the arXiv number.
     paper: ClassVar[str]
+    #: Whether examples may be stored as recipes (`store: recipe`): a crop and parameters, applied at load.
+    has_recipe: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the settings' bounds; tasks with rules between settings extend this.
@@ -116,6 +122,14 @@ class PretextTask(ABC, Generic[ItemT]):
     @abstractmethod
     def features(self) -> Features:
         """Return the columns that every example of this task has, in order (without the envelope)."""
+
+    def kept_features(self) -> Features:
+        """Return the columns that `store: recipe` keeps: features() where nothing is left to be made at load."""
+        return self.features()
+
+    def rendering(self) -> Rendering | None:
+        """Return how an example is made of what `store: recipe` keeps; None where that is the example."""
+        return None
 
     def square_crop(self, rng: ItemRng) -> SquareCrop | None:
         """Return the crop of a picture that `examples` asks for, where that is known before it is decoded.
@@ -161,6 +175,10 @@ class PretextTask(ABC, Generic[ItemT]):
         Plans are packed by it, so it depends on settings and size only; `plan` reports a pilot's figure beside.
         """
         return source_num_bytes
+
+    def estimate_recipe_num_bytes(self, source_num_bytes: int) -> int:
+        """Return what `estimate_num_bytes` does, for `store: recipe`."""
+        return self.estimate_num_bytes(source_num_bytes)
 
     def rederive(self, row: Mapping[str, Any], item: ItemT) -> Mapping[str, Any]:
         """Return the label columns (and others that follow from them) recomputed for a stored row.

@@ -23,6 +23,35 @@ def quarter_turn(pixels: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
     return pixels[::-1, ::-1] if turns % 4 else pixels[:]
 
 
+#: What is left of a patch's colour: all, luma, or one channel with the others at mid-grey.
+ColorMode = Literal["color", "gray", "red", "green", "blue"]
+CHANNELS: tuple[ColorMode, ...] = ("red", "green", "blue")
+_MID_GREY = 128
+
+
+def luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the luma (BT.601) of sRGB [..., 3] as uint8 [...], in exact integer arithmetic."""
+    weighted = pixels[..., 0] * np.uint16(77) + pixels[..., 1] * np.uint16(150) + pixels[..., 2] * np.uint16(29)
+    rounded: NDArray[np.uint8] = ((weighted + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
+    return rounded
+
+
+def drop_color(pixels: NDArray[np.uint8], mode: ColorMode) -> NDArray[np.uint8]:
+    """Return the picture [height, width, 3] with what `mode` leaves of its colour; a copy unless that is all.
+
+    One channel alone cannot show how lenses shift colours against each other; so cannot the luma of a patch that is
+    compared with another, though a trace of the shift remains in it as blur.
+    """
+    if mode == "color":
+        return pixels
+    if mode == "gray":
+        return np.repeat(luma(pixels)[..., None], 3, axis=-1)
+    kept = np.full_like(pixels, _MID_GREY)
+    channel = CHANNELS.index(mode)
+    kept[..., channel] = pixels[..., channel]
+    return kept
+
+
 def pack_mask(mask: NDArray[np.bool_]) -> bytes:
     """Return a mask as bits, row-major, least significant bit first; 1 = hidden."""
     return np.packbits(mask.ravel(), bitorder="little").tobytes()
@@ -176,6 +205,22 @@ def join_tiles(tiles: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     _, height, width, channels = tiles.shape
     grid = tiles.reshape(rows, columns, height, width, channels)
     return grid.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+
+
+def cut_tiles(
+    pixels: NDArray[np.uint8], top_px: Sequence[int], left_px: Sequence[int], color_mode: ColorMode, *, tile_px: int
+) -> NDArray[np.uint8]:
+    """Return square tiles of a picture, uint8 [num_tiles, tile_px, tile_px, 3].
+
+    `top_px`, `left_px`: where each channel of each tile begins, tile by tile, [3 * num_tiles]; the colour that
+    `color_mode` leaves is all that is shown.
+    """
+    shown = drop_color(pixels, color_mode)
+    tiles = np.empty((len(top_px) // 3, tile_px, tile_px, 3), np.uint8)
+    for place, (top, left) in enumerate(zip(top_px, left_px, strict=True)):
+        tile, channel = divmod(place, 3)
+        tiles[tile, ..., channel] = shown[top : top + tile_px, left : left + tile_px, channel]
+    return tiles
 
 
 def standardize(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

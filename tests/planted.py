@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from unlabeled.pipeline import discover
-from unlabeled.pipeline.config import PartSettings, Recipe, RejectLimits, RunSettings, TaskRecipe
+from unlabeled.pipeline.config import PartSettings, Recipe, RejectLimits, RunSettings, StoreMode, TaskRecipe
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.encode import decode_flac, encode_flac
 from unlabeled.pipeline.inventory import Inventory
@@ -76,6 +76,7 @@ def build(
     *,
     max_rejects: int = 20,
     parts: PartSettings | None = None,
+    stored: StoreMode = "pixels",
     **settings: Any,
 ) -> Store:
     """Make a dataset of a built-in task in this process and return its store."""
@@ -89,6 +90,7 @@ def build(
             settings=discover.settings_of(task),
         ),
         val_fraction=0.0,
+        store=stored,
         parts=parts or PartSettings(),
     )
     store = Store.open(str(output))

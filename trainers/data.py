@@ -100,6 +100,11 @@ class Loader:
             for name, _, version in shares
         ]
         self._source = joined(sources)
+        if settings.raw and self._source.rendering is not None:
+            raise ConfigError(
+                f"raw: found true, but {self._source.rendering.column} is made of a stored crop (store: recipe); "
+                "expected false."
+            )
         self._bundle_size = self.manifest.bundle_size
         self._schedule = _schedule(sources, [each.share for each in shares], settings)
         check_world(settings.world_size, settings.rank, settings.num_lanes, self._schedule.num_bundles_per_step)

@@ -53,12 +53,12 @@ def decode_column(
         CorruptData: a picture or sound cannot be decoded, though its checksum is right.
     """
     if feature.kind in ("image", "audio"):
-        cells = _in_order(pieces, _media_cells)
+        cells = media_in_order(pieces)
         if raw:
             return {name: cells}
         return _decode_media(name, feature, cells, pieces, pool)
     if feature.dtype == "binary" and not feature.shape:
-        return {name: _stacked(_in_order(pieces, _binary_rows))}
+        return {name: stacked(_in_order(pieces, _binary_rows))}
     return {name: _values(feature, pieces)}
 
 
@@ -68,6 +68,11 @@ def _in_order(pieces: Sequence[Piece], cells_of: Callable[[pa.Array, list[int]],
         for place, cell in zip(piece.places.tolist(), cells_of(piece.array, piece.rows.tolist()), strict=True):
             cells[place] = cell
     return cells
+
+
+def media_in_order(pieces: Sequence[Piece]) -> list[Any]:
+    """Return the stored bytes of a column of media as views, row by row, nested as the column is."""
+    return _in_order(pieces, _media_cells)
 
 
 def _media_cells(array: pa.Array, rows: list[int]) -> list[Any]:
@@ -142,20 +147,20 @@ def _flat(cells: Iterable[Any], depth: int) -> list[Any]:
 def _nested(leaves: Sequence[Any], cells: Sequence[Any], depth: int) -> Any:
     """Return decoded leaves in the nesting of the stored cells: one array where all rows have one shape."""
     if depth == 0:
-        return _stacked(leaves)
-    stacked = _stacked(leaves)
+        return stacked(leaves)
+    whole = stacked(leaves)
     counts = {len(cell) for cell in cells}
-    if depth == 1 and len(counts) == 1 and isinstance(stacked, np.ndarray):
-        return stacked.reshape(len(cells), counts.pop(), *stacked.shape[1:])
+    if depth == 1 and len(counts) == 1 and isinstance(whole, np.ndarray):
+        return whole.reshape(len(cells), counts.pop(), *whole.shape[1:])
     waiting = iter(leaves)
-    return _stacked([_regrouped(cell, depth - 1, waiting) for cell in cells])
+    return stacked([_regrouped(cell, depth - 1, waiting) for cell in cells])
 
 
 def _regrouped(cell: Sequence[Any], depth: int, leaves: Any) -> Any:
-    return _stacked([next(leaves) if depth == 0 else _regrouped(entry, depth - 1, leaves) for entry in cell])
+    return stacked([next(leaves) if depth == 0 else _regrouped(entry, depth - 1, leaves) for entry in cell])
 
 
-def _stacked(arrays: Sequence[Any]) -> Any:
+def stacked(arrays: Sequence[Any]) -> Any:
     """Return arrays of one shape as one array, others as a list."""
     if len({np.shape(array) for array in arrays}) == 1 and not any(isinstance(array, list) for array in arrays):
         return np.stack(arrays)
@@ -167,7 +172,7 @@ def _values(feature: Feature, pieces: Sequence[Piece]) -> Any:
     order = np.argsort(np.concatenate([piece.places for piece in pieces]), kind="stable")
     taken = taken.take(pa.array(order))
     if feature.kind == "box":
-        return _stacked([_corners(cell) for cell in taken.to_pylist()])
+        return stacked([_corners(cell) for cell in taken.to_pylist()])
     if not feature.shape:
         return taken.to_pylist() if feature.dtype in ("string", "binary") else _numbers(taken, feature.dtype)
     if len(feature.shape) > 1 or feature.dtype in ("string", "binary"):

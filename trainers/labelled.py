@@ -69,13 +69,13 @@ def read_labelled(dataset: str, split: Split, max_examples: int | None = None) -
     has_label = labels >= 0
     if not has_label.any():
         raise ConfigError(f"{dataset}: the split {split!r} holds no labelled example.")
-    classes = manifest.typed_features()["label"].classes
+    classes = manifest.seen_features()["label"].classes
     tokenizer = manifest.assets.get(TOKENIZER, "")
     return Labelled(medium, media[has_label], labels[has_label], classes, manifest.fingerprint, tokenizer)
 
 
 def _medium(dataset: str, manifest: Manifest) -> LabelledMedium:
-    features = manifest.typed_features()
+    features = manifest.seen_features()
     if "label" not in features or not features["label"].classes:
         raise ConfigError(
             f"{dataset}: a dataset of {manifest.task} has no labels with classes; make one with "

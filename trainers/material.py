@@ -40,7 +40,7 @@ def material(run: Run) -> Material:
 def _of(at: TrainedOn) -> Material:
     store = Store.open(at.dataset)
     manifest = require_manifest(store, at.version)
-    features = manifest.typed_features()
+    features = manifest.seen_features()
     media = [
         name
         for name in features.with_role("input", "label")

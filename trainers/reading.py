@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from .decode_batch import Piece, decode_column
+from .render_batch import render_column
 from .sequence import Bundles
 from .source import ID, Source
 
@@ -101,6 +102,10 @@ def decode_rows(
 
     columns: dict[str, Any] = {}
     for column, feature in source.features.items():
+        rendering = source.rendering
+        if rendering is not None and column == rendering.column:
+            columns[column] = render_column(source.manifest.typed_features(), rendering, pieces, pool)
+            continue
         columns |= decode_column(column, feature, pieces(column), pool, raw=raw)
     ids = decode_column(ID, source.id_feature, pieces(ID), pool)[ID]
     return tuple(ids), columns

@@ -11,6 +11,7 @@ import pyarrow as pa
 from ..pipeline.errors import ConfigError, nearest
 from ..pipeline.features import Feature, Features
 from ..pipeline.manifest import Manifest, load_tables, require_manifest
+from ..pipeline.rendering import CROP, Rendering
 from ..pipeline.storage import Store, StoreOptions
 from .apart import sources_of_rows
 from .cache import Cache
@@ -37,6 +38,7 @@ class Source:
         split: that is read.
         features: inputs and labels to read, by name.
         units: row groups in plan order, each with its reader.
+        rendering: how a column is made of what is read, where rows hold recipes.
     """
 
     store: Store
@@ -44,6 +46,7 @@ class Source:
     split: Split
     features: Mapping[str, Feature]
     units: tuple[tuple[ShardReader, Unit], ...]
+    rendering: Rendering | None = None
 
     @property
     def id_feature(self) -> Feature:
@@ -80,18 +83,23 @@ def open_source(
     `lineage` names columns that say where an example is from: for what is written beside it, never for training.
 
     Raises:
-        ConfigError: a column is none of the inputs and labels, or the examples are stored as recipes.
+        ConfigError: a column is none of the inputs and labels, or this release does not know how its recipes are
+            followed.
         NotFound: there is no such dataset or version.
     """
     store = Store.open(dataset, store_options)
     manifest = require_manifest(store, version)
-    if manifest.store != "pixels":
-        raise ConfigError(f"{store.uri}: its examples are stored as recipes; this release reads stored pixels only.")
-    every = manifest.typed_features()
+    every, rendering = manifest.seen_features(), manifest.typed_rendering()
     features = _wanted(every, columns) | {name: every[name] for name in lineage}
-    reader = ShardReader(store, [*features, ID], None if store.is_local else cache)
+    if rendering is not None and rendering.column not in features:
+        rendering = None
+    stored = dict.fromkeys([*features, ID])
+    if rendering is not None:
+        del stored[rendering.column]
+        stored |= dict.fromkeys([CROP, *rendering.arguments])
+    reader = ShardReader(store, [*stored], None if store.is_local else cache)
     units = units_of(load_tables(store, manifest, "shards", "row_groups"), split)
-    return Source(store, manifest, split, features, tuple((reader, unit) for unit in units))
+    return Source(store, manifest, split, features, tuple((reader, unit) for unit in units), rendering)
 
 
 def joined(sources: Sequence[Source]) -> Source:
@@ -109,6 +117,11 @@ def joined(sources: Sequence[Source]) -> Source:
                     f"data: {other.store.uri} cannot be mixed with {first.store.uri}: its {name} is {found}, "
                     f"expected {expected}."
                 )
+        if other.rendering != first.rendering:
+            raise ConfigError(
+                f"data: {other.store.uri} cannot be mixed with {first.store.uri}: it holds {other.manifest.store}, "
+                f"expected {first.manifest.store}, of the same settings."
+            )
         differing = sorted(
             name
             for name in {*first.features, *other.features}

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..features import Features
 from ..manifest import Manifest
+from ..rendering import Rendering
 from ..task import Objective
 from .catalogue import FAMILIES
 from .seen import Seen, see
@@ -26,19 +27,33 @@ class Spec:
     """What of a dataset's rows is measured.
 
     Attributes:
-        features: all columns, envelope included.
+        features: all columns of examples, envelope included.
         objective: of the task.
         targets: label columns that probes predict: one number a row.
         is_contrastive: there is no label; pairs as stored are told from pairs across sources.
+        recipe: of rows that hold recipes: their columns, and how examples are made of them.
     """
 
     features: Features
     objective: str
+    recipe: tuple[Features, Rendering] | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Spec:
         """Return what is measured of a dataset."""
-        return cls(manifest.typed_features(), manifest.objective)
+        rendering = manifest.typed_rendering()
+        recipe = None if rendering is None else (manifest.typed_features(), rendering)
+        return cls(manifest.seen_features(), manifest.objective, recipe)
+
+    def examples(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return rows as stored as examples; they are, but for recipes, whose pictures are made.
+
+        Raises CorruptData where a stored crop is no picture.
+        """
+        if self.recipe is None:
+            return rows
+        stored, rendering = self.recipe
+        return [rendering.row(stored, row) for row in rows]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -75,7 +90,7 @@ def measure(spec: Spec, rows: Sequence[Row], first_row: int, num_shard_rows: int
 
     Args:
         spec: what to measure.
-        rows: stored rows, in the order of the shard.
+        rows: examples, in the order of the shard.
         first_row: number in the shard of the first of them.
         num_shard_rows: rows of the shard.
     """

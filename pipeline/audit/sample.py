@@ -51,7 +51,7 @@ def measure_unit(store: Store, spec: Spec, unit: Unit) -> pa.Table:
         CorruptData: a page does not match its checksum, or a stored picture or sound cannot be one.
         NotFound: a file that the version names is gone.
     """
-    rows = read_row_group(store, unit.group, None)
+    rows = spec.examples(read_row_group(store, unit.group, None))
     return measure(spec, rows, unit.first_row, unit.num_shard_rows)
 
 

@@ -40,6 +40,7 @@ class ImageColorization(PretextTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.MASKED_PREDICTION
+    has_recipe = True
     paper = "Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016 (arXiv:1603.08511)"
 
     side_px: int = setting(224, "side of the stored square", unit="px", at_least=16, at_most=1024, multiple_of=16)

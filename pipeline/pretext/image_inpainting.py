@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, Filtered
 from ..features import Features, box, image, value
 from ..items import Image
-from ..patches import luma, require_size, tile_encoding
+from ..patches import require_size, tile_encoding
 from ..resample import Box, square_box
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
@@ -29,6 +29,7 @@ from ..transforms import (
     centre_mask,
     expand_mask,
     free_form_mask,
+    luma,
     mask_generator,
     pack_mask,
     unpack_mask,
@@ -49,6 +50,7 @@ class ImageInpainting(PretextTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.MASKED_PREDICTION
+    has_recipe = True
     paper = (
         "Pathak, Krähenbühl, Donahue, Darrell, Efros: Context Encoders: Feature Learning by Inpainting, CVPR 2016 "
         "(arXiv:1604.07379)"

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, CorruptData, Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
-from ..patches import drop_color, luma_std, require_size, shown_by, tile_encoding
+from ..patches import luma_std, require_size, shown_by, tile_encoding
+from ..rendering import CROP, Rendering
 from ..resample import square_box
 from ..rng import ItemRng, keyed_generator, sha256_hex
 from ..task import Example, Modality, Objective, PretextTask, setting
@@ -41,6 +42,7 @@ class ImageJigsaw(PretextTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
+    has_recipe = True
     paper = (
         "Noroozi, Favaro: Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles, ECCV 2016 "
         "(arXiv:1603.09246)"
@@ -86,6 +88,23 @@ class ImageJigsaw(PretextTask[Image]):
             crop_box=box("the square in the upright source"),
         )
 
+    def kept_features(self) -> Features:
+        """Return the square instead of the tiles, and where each channel of each tile begins in it."""
+        crop = image("the square that the tiles are cut from", encoding="png", role="parameter")
+        corners = (3 * NUM_TILES,)
+        more = Features.of(
+            top_px=value("int16", "parameter", "of channels of tiles in the square", shape=corners, unit="px"),
+            left_px=value("int16", "parameter", "of channels of tiles in the square", shape=corners, unit="px"),
+        )
+        own = ((name, feature) for name, feature in self.features() if name != "tiles")
+        return Features(((CROP, crop), *own, *more))
+
+    def rendering(self) -> Rendering:
+        """Return how the tiles are cut."""
+        tiles = self.features()["tiles"]
+        arguments = ("top_px", "left_px", "color_mode")
+        return Rendering("tiles", tiles, "cut_tiles", arguments, {"tile_px": self.tile_px})
+
     def examples(self, item: Image, rng: ItemRng) -> Iterator[Example]:
         """Yield the puzzles, all from one crop; their permutations differ."""
         side_px = GRID * self.cell_px
@@ -98,14 +117,21 @@ class ImageJigsaw(PretextTask[Image]):
         if luma_std(canvas) < self.min_std:
             raise Filtered("flat", f"deviation of the luma {luma_std(canvas):.1f} < {self.min_std:g}")
         labels = generator.permutation(self.num_permutations)
+        rendering = self.rendering()
         for draw in range(self.puzzles):
-            puzzle = self._puzzle(canvas, int(labels[draw]), rng.draw(draw))
-            yield Example(draw, {**puzzle, "crop_box": crop_box})
+            puzzle, cuts = self._puzzle(int(labels[draw]), rng.draw(draw))
+            puzzle["crop_box"] = crop_box
+            kept = {CROP: canvas, **puzzle, **cuts}
+            yield Example(draw, {"tiles": rendering.apply(kept), **puzzle}, kept)
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return the puzzles times nine PNG tiles of measured density and 900 bytes of columns."""
         bytes_per_px = self.gray_fraction * 1.05 + (1 - self.gray_fraction) * 2.0
         return self.puzzles * (900 + int(NUM_TILES * bytes_per_px * self.tile_px**2))
+
+    def estimate_recipe_num_bytes(self, source_num_bytes: int) -> int:
+        """Return one PNG of the square and the columns of the puzzles."""
+        return self.puzzles * 1200 + int(2.0 * (GRID * self.cell_px) ** 2)
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return permutation and label as the source shows them: which cell each tile was cut from."""
@@ -144,18 +170,18 @@ class ImageJigsaw(PretextTask[Image]):
         bound.__dict__["_permutations"] = permutations
         return bound
 
-    def _puzzle(self, canvas: NDArray[np.uint8], label: int, generator: np.random.Generator) -> dict[str, Any]:
+    def _puzzle(self, label: int, generator: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a puzzle's columns but its tiles, and what says how these are cut."""
         permutation = self.permutations[label].tolist()
         gray = bool(generator.random() < self.gray_fraction)
         offsets, by_channel = self._offsets(generator, 0 if gray else self.channel_shift_px)
-        shown = drop_color(canvas, "gray" if gray else "color")
-        tiles = []
-        for cell, of_tile in zip(permutation, by_channel.tolist(), strict=True):
-            corners = [_corner(cell, self.cell_px, at) for at in of_tile]
-            planes = [_cut(shown[..., c], *corner, self.tile_px) for c, corner in enumerate(corners)]
-            tiles.append(np.stack(planes, axis=-1))
-        return {
-            "tiles": tiles,
+        corners = [
+            _corner(cell, self.cell_px, at)
+            for cell, of_tile in zip(permutation, by_channel.tolist(), strict=True)
+            for at in of_tile
+        ]
+        cuts = {"top_px": [top for top, _ in corners], "left_px": [left for _, left in corners]}
+        puzzle = {
             "label": label,
             "permutation": permutation,
             "perm_set_sha256": _sha256(self.permutations.tobytes()),
@@ -164,6 +190,7 @@ class ImageJigsaw(PretextTask[Image]):
             "offset_y_px": offsets[:, 0].tolist(),
             "color_mode": "gray" if gray else "color",
         }
+        return puzzle, cuts
 
     def _offsets(self, generator: np.random.Generator, shift_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where tiles begin in their cells, (down, right): [9, 2], and for each channel: [9, 3, 2]."""

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, Filtered
 from ..features import Features, box, image, value
 from ..items import Image
-from ..patches import luma, require_size, shown_by, tile_encoding
+from ..patches import require_size, shown_by, tile_encoding
 from ..resample import square_box
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
-from ..transforms import draw_mask, mask_generator, pack_mask, split_tiles
+from ..transforms import draw_mask, luma, mask_generator, pack_mask, split_tiles
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ImageMaskedPatches(PretextTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.MASKED_PREDICTION
+    has_recipe = True
     paper = (
         "He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022 "
         "(arXiv:2111.06377)"

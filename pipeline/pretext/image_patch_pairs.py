@@ -39,11 +39,12 @@ from ..pairing import (
     places_anywhere,
     places_in_segments,
 )
-from ..patches import ColorMode, drop_color, lower_resolution, luma_std, require_size, tile_encoding
+from ..patches import lower_resolution, luma_std, require_size, tile_encoding
 from ..resample import Box
 from ..rng import ItemRng
 from ..segment import SEGMENTER, segment
 from ..task import Example, Modality, Objective, PartneredTask, setting
+from ..transforms import ColorMode, drop_color
 
 #: Stands for the distance between patches of two pictures.
 NO_DISTANCE = -1.0

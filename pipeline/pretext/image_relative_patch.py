@@ -22,10 +22,7 @@ from ..errors import ConfigError, Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
 from ..patches import (
-    CHANNELS,
-    ColorMode,
     draw_resolution,
-    drop_color,
     lower_resolution,
     luma_std,
     require_size,
@@ -36,6 +33,7 @@ from ..patches import (
 from ..resample import Box, square_box
 from ..rng import ItemRng
 from ..task import Example, Modality, Objective, PretextTask, setting
+from ..transforms import CHANNELS, ColorMode, drop_color
 
 CLASSES = ("NW", "N", "NE", "W", "E", "SW", "S", "SE")
 #: (columns to the right, rows down) from the centre to the neighbour, by class.

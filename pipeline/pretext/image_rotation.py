@@ -23,10 +23,10 @@ from ..errors import Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
 from ..patches import coarsen_color, luma
+from ..rendering import CROP, Rendering
 from ..resample import SquareCrop
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
-from ..transforms import quarter_turn
 
 CLASSES = ("0", "90", "180", "270")
 
@@ -43,6 +43,7 @@ class ImageRotation(PretextTask[Image]):
     version = "1"
     modality = Modality.IMAGE
     objective = Objective.CLASSIFICATION
+    has_recipe = True
     paper = "Gidaris, Singh, Komodakis: Unsupervised Representation Learning by Predicting Image Rotations, ICLR 2018"
 
     side_px: int = setting(224, "side of the stored square", unit="px", at_least=16, at_most=1024, multiple_of=16)
@@ -79,6 +80,16 @@ class ImageRotation(PretextTask[Image]):
             side_px=value("int32", "parameter", "side of the stored square", unit="px"),
         )
 
+    def kept_features(self) -> Features:
+        """Return the upright crop instead of the turned one."""
+        crop = image("the upright crop", encoding="turnable_jpeg", role="parameter")
+        own = ((name, feature) for name, feature in self.features() if name != "image")
+        return Features(((CROP, crop), *own))
+
+    def rendering(self) -> Rendering:
+        """Return the quarter turn that the label says."""
+        return Rendering("image", image("the turned crop"), "quarter_turn", ("label",))
+
     def square_crop(self, rng: ItemRng) -> SquareCrop:
         """Return the crop whose turns are taken."""
         position = (0.5, 0.5)
@@ -101,22 +112,20 @@ class ImageRotation(PretextTask[Image]):
         if difference < self.min_turn_difference:
             raise Filtered("no_orientation", f"a turn differs by {difference:.2f} < {self.min_turn_difference:g}")
         order = rng.order(len(CLASSES))
+        rendering = self.rendering()
         for draw in range(len(CLASSES) if self.turns == "all" else 1):
             label = int(order[draw])
-            yield Example(
-                draw,
-                {
-                    "image": quarter_turn(upright, label),
-                    "label": label,
-                    "angle_deg": 90 * label,
-                    "crop_box": crop_box,
-                    "side_px": self.side_px,
-                },
-            )
+            turn = {"label": label, "angle_deg": 90 * label, "crop_box": crop_box, "side_px": self.side_px}
+            kept = {CROP: upright, **turn}
+            yield Example(draw, {"image": rendering.apply(kept), **turn}, kept)
 
     def estimate_num_bytes(self, source_num_bytes: int) -> int:
         """Return the turns times a JPEG of about 0.7 bytes a pixel and 700 bytes of headers and columns."""
         return (4 if self.turns == "all" else 1) * (700 + int(0.7 * self.side_px**2))
+
+    def estimate_recipe_num_bytes(self, source_num_bytes: int) -> int:
+        """Return one JPEG and the columns of the turns."""
+        return 700 * (4 if self.turns == "all" else 1) + int(0.7 * self.side_px**2)
 
     def rederive(self, row: Mapping[str, Any], item: Image) -> Mapping[str, Any]:
         """Return the turn whose picture is nearest to the stored one, by mean absolute difference.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import CorruptData
 from ..facts import Facts, kept_card, licence_in
@@ -48,10 +48,12 @@ def render(store: Store, manifest: Manifest, *, num_examples: int) -> Page:
     num_parts = sum(file.num_rows for file in manifest.tables if file.kind == "parts")
     kinds = ("shards", "row_groups", "rejects", *(("parts",) if num_parts <= _MAX_PARTS else ()))
     tables = load_tables(store, manifest, *kinds)
-    features = manifest.typed_features()
+    features, rendering = manifest.typed_features(), manifest.typed_rendering()
     sample = read_sample(store, manifest, tables)
     picks = choose(features, sample, num_examples)
-    cells = Cells(features, _tokenizer(store, manifest))
+    if rendering is not None:
+        picks = [replace(pick, row=rendering.row(features, pick.row)) for pick in picks]
+    cells = Cells(manifest.seen_features(), _tokenizer(store, manifest))
     facts = Facts.of(store, manifest.version, licence_in(kept_card(store)))
     cards: list[Html] = []
     num_bytes = 0
@@ -110,7 +112,7 @@ def _shards(number: int) -> str:
 
 
 def _examples(manifest: Manifest, cards: Sequence[Html], notes: Sequence[str]) -> Html:
-    features = manifest.typed_features()
+    features = manifest.seen_features()
     if not cards:
         return section("examples", "Examples", tag("p", "This version holds no example.", class_="dim"))
     has_mask = bool({"mask", "mask_bits"} & set(features.names))

@@ -2,7 +2,8 @@
 
 python -m tests.bench.bench_compact --folder FOLDER [--nights 365] [--a-night 4] [--rounds 3]
 
-Loads one epoch of each in interleaved rounds and prints one JSON object. The sources are rendered.
+Loads one epoch of each in interleaved rounds and prints one JSON object. The sources are rendered. What stands in
+FOLDER from an earlier call is loaded again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from unlabeled.pipeline import discover
 from unlabeled.pipeline.config import ShardSettings
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
-from unlabeled.pipeline.manifest import require_manifest
+from unlabeled.pipeline.manifest import load_manifest, require_manifest
 from unlabeled.pipeline.shard import Target
 from unlabeled.pipeline.storage import Store
 from unlabeled.pipeline.work import Tools
@@ -42,8 +43,10 @@ def dataset(folder: Path) -> Target:
 def build(folder: Path, num_nights: int, a_night: int) -> tuple[Target, Target]:
     """Return a dataset made night by night, and one made at once."""
     nightly, clean = dataset(folder / "nightly"), dataset(folder / "clean")
+    if load_manifest(clean.store):
+        return nightly, clean
     inputs = Store.open(str(folder / "in"))
-    (folder / "spool").mkdir()
+    (folder / "spool").mkdir(parents=True)
     with Fence(Limits(), DecodeOptions()) as fence, ThreadPoolExecutor(1) as pool:
         tools = Tools(fence, folder / "spool", pool)
         for night in range(num_nights):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.JpegImagePlugin import JpegImageFile
 from unlabeled.pipeline.encode import (
     cell_encoder,
     decode_cell,
@@ -19,6 +20,7 @@ from unlabeled.pipeline.encode import (
     encode_flac,
     encode_jpeg,
     encode_png,
+    encode_turnable_jpeg,
     encode_values,
 )
 from unlabeled.pipeline.features import Features, audio, box, class_label, image, value
@@ -170,3 +172,10 @@ def test_the_encoding_is_the_features() -> None:
 
 def test_an_empty_cell_stays_empty() -> None:
     assert decode_cell(image(""), None) is None
+
+
+def test_a_turnable_jpeg_has_tables_that_are_their_own_transposes() -> None:
+    with JpegImageFile(io.BytesIO(encode_turnable_jpeg(photograph(0, 32, 32)))) as picture:
+        tables = [np.reshape(table, (8, 8)) for table in picture.quantization.values()]
+    assert len(tables) == 2
+    assert all(np.array_equal(table, table.T) for table in tables)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline import patches
+from unlabeled.pipeline import patches, transforms
 from unlabeled.pipeline.errors import Filtered
 
 from tests.samples import image_item, photograph
@@ -38,32 +38,9 @@ def test_a_canvas_box_stays_inside_its_crop(
     assert found[2] == pytest.approx(width * crop_px / canvas_px, abs=1)
 
 
-def test_luma_of_known_colours() -> None:
-    colours = np.array([[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]], np.uint8)
-    assert patches.luma(colours).tolist() == [255, 77, 149, 29, 0]
-
-
 def test_a_flat_picture_has_no_deviation() -> None:
     assert patches.luma_std(np.full((32, 32, 3), 90, np.uint8)) == 0
     assert patches.luma_std(photograph(0, 64, 64)) > 10
-
-
-def test_gray_leaves_equal_channels() -> None:
-    gray = patches.drop_color(photograph(1, 64, 64), "gray")
-    assert (gray[..., 0] == gray[..., 1]).all()
-    assert (gray[..., 0] == gray[..., 2]).all()
-    assert gray.std() > 5
-
-
-@pytest.mark.parametrize("mode", patches.CHANNELS)
-def test_one_channel_tells_nothing_of_the_others(mode: patches.ColorMode) -> None:
-    picture = photograph(2, 32, 32)
-    kept = patches.CHANNELS.index(mode)
-    other = picture.copy()
-    other[..., [channel for channel in range(3) if channel != kept]] = 0
-    dropped = patches.drop_color(picture, mode)
-    assert np.array_equal(dropped, patches.drop_color(other, mode))
-    assert np.array_equal(dropped[..., kept], picture[..., kept])
 
 
 def test_lower_resolution_keeps_shape_and_loses_detail() -> None:
@@ -80,9 +57,9 @@ def test_resolutions_are_below_the_patch(seed: int, side_px: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["color", "gray", "green"])
-def test_a_patch_shows_what_it_was_cut_from(mode: patches.ColorMode) -> None:
+def test_a_patch_shows_what_it_was_cut_from(mode: transforms.ColorMode) -> None:
     candidates = [photograph(seed, 64, 64) for seed in range(4)]
-    patch = patches.drop_color(patches.lower_resolution(candidates[2], 16), mode)
+    patch = transforms.drop_color(patches.lower_resolution(candidates[2], 16), mode)
     assert patches.shown_by(patch, candidates, 2, mode) == 2
     assert patches.shown_by(patch, candidates, 0, mode) == 2
 

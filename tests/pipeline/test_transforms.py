@@ -159,3 +159,36 @@ def test_rare_colours_weigh_more_and_the_mean_weight_is_one(counts: list[int]) -
     weights = transforms.rebalanced_weights(array)
     assert np.isclose((array / array.sum()) @ weights, 1, atol=1e-4)
     assert weights[array.argmin()] >= weights[array.argmax()]
+
+
+def test_luma_of_known_colours() -> None:
+    colours = np.array([[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]], np.uint8)
+    assert transforms.luma(colours).tolist() == [255, 77, 149, 29, 0]
+
+
+def test_gray_leaves_equal_channels() -> None:
+    gray = transforms.drop_color(photograph(1, 64, 64), "gray")
+    assert (gray[..., 0] == gray[..., 1]).all()
+    assert (gray[..., 0] == gray[..., 2]).all()
+    assert gray.std() > 5
+
+
+@pytest.mark.parametrize("mode", transforms.CHANNELS)
+def test_one_channel_tells_nothing_of_the_others(mode: transforms.ColorMode) -> None:
+    picture = photograph(2, 32, 32)
+    kept = transforms.CHANNELS.index(mode)
+    other = picture.copy()
+    other[..., [channel for channel in range(3) if channel != kept]] = 0
+    dropped = transforms.drop_color(picture, mode)
+    assert np.array_equal(dropped, transforms.drop_color(other, mode))
+    assert np.array_equal(dropped[..., kept], picture[..., kept])
+
+
+def test_tiles_are_cut_channel_by_channel() -> None:
+    picture = photograph(4, 20, 16)
+    top, left = [0, 1, 2, 8, 8, 8], [3, 4, 5, 0, 0, 0]
+    tiles = transforms.cut_tiles(picture, top, left, "color", tile_px=8)
+    assert tiles.shape == (2, 8, 8, 3)
+    assert np.array_equal(tiles[0, ..., 1], picture[1:9, 4:12, 1])
+    assert np.array_equal(tiles[1], picture[8:16, 0:8])
+    assert np.ptp(transforms.cut_tiles(picture, top, left, "gray", tile_px=8)[1], axis=-1).max() == 0

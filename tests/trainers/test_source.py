@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from unlabeled.pipeline.errors import ConfigError, NotFound
-from unlabeled.pipeline.manifest import manifest_key, require_manifest
 from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.source import joined, open_source
 
@@ -34,13 +33,6 @@ def test_a_trainer_reaches_inputs_and_labels_alone(store: Store, column: str) ->
 
 def test_a_folder_without_a_dataset_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        open_source(str(tmp_path), "train")
-
-
-def test_recipes_are_not_read_yet(store: Store, tmp_path: Path) -> None:
-    manifest = require_manifest(store).model_copy(update={"store": "recipe"})
-    Store.open(str(tmp_path)).put(manifest_key(1), manifest.to_json())
-    with pytest.raises(ConfigError, match="stored as recipes"):
         open_source(str(tmp_path), "train")
 
 

@@ -38,7 +38,7 @@ class Material:
     @property
     def features(self) -> Features:
         """All columns."""
-        return self.manifest.typed_features()
+        return self.manifest.seen_features()
 
     @property
     def task_settings(self) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from unlabeled.pipeline import discover
 from unlabeled.pipeline.features import with_envelope
+from unlabeled.pipeline.rendering import CROP
 from unlabeled.pipeline.rng import ItemRng
 from unlabeled.pipeline.task import Example, PartneredTask, PretextTask
 
@@ -151,3 +152,21 @@ def test_stored_labels_are_rederived(task: PretextTask[Any], examples: list[list
         again = task.rederive(example.values, item)
         assert again
         assert all(equal(again[name], example.values[name]) for name in again)
+
+
+def test_what_a_recipe_keeps_makes_the_example(task: PretextTask[Any], examples: list[list[Example]]) -> None:
+    rendering = task.rendering()
+    if rendering is None:
+        assert task.kept_features() == task.features()
+        assert not any(example.kept for of_source in examples for example in of_source)
+        return
+    assert task.has_recipe
+    assert rendering.seen(task.kept_features())[rendering.column] == task.features()[rendering.column]
+    for of_source in examples:
+        assert len({id(example.kept[CROP]) for example in of_source}) <= 1
+        for example in of_source:
+            task.kept_features().check(example.kept)
+            assert equal(rendering.apply(example.kept), example.values[rendering.column])
+            assert all(
+                example.kept[name] is value for name, value in example.values.items() if name != rendering.column
+            )
