@@ -33,7 +33,8 @@ def render_column(
     arguments = [decode_column(name, stored[name], pieces_of(name), pool)[name] for name in rendering.arguments]
     try:
         distinct = list(dict.fromkeys(cells))
-        crops = dict(zip(distinct, map_chunks(pool, decode_picture, [*map(memoryview, distinct)]), strict=True))
+        decoded = map_chunks(pool, decode_picture, [memoryview(cell) for cell in distinct])
+        crops = dict(zip(distinct, decoded, strict=True))
         made = [
             rendering.apply({CROP: crops[cell], **dict(zip(rendering.arguments, values, strict=True))})
             for cell, *values in zip(cells, *arguments, strict=True)
