@@ -170,7 +170,10 @@ def check_same_recipe(old: Recipe, new: Recipe, where: str) -> None:
     Raises:
         ConfigError: naming the first field that differs, found and expected.
     """
-    before, now = ({**recipe.model_dump(mode="json"), "dedup": recipe.dedup} for recipe in (old, new))
+    added = ("dedup", "store")
+    before, now = (
+        {**recipe.model_dump(mode="json"), **{name: getattr(recipe, name) for name in added}} for recipe in (old, new)
+    )
     difference = first_difference(before, now)
     if difference is None:
         return

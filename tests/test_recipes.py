@@ -21,6 +21,7 @@ from unlabeled.jobs.verify import verify_dataset
 from unlabeled.pipeline.encode import decode_still, encode_jpeg, encode_turnable_jpeg
 from unlabeled.pipeline.errors import ConfigError, CorruptData
 from unlabeled.pipeline.manifest import files_of, load_tables, require_manifest
+from unlabeled.pipeline.materialize import check_same_recipe
 from unlabeled.pipeline.storage import Store
 from unlabeled.trainers.data import Loader, LoaderSettings
 from unlabeled.trainers.source import joined, open_source
@@ -225,3 +226,9 @@ def test_a_task_without_recipes_is_refused_with_those_that_have_them(photographs
     refused = cli("materialize", "--task", "image_patch_pairs", *flags)
     assert refused.returncode == 2
     assert "image_rotation" in refused.stderr
+
+
+def test_the_store_of_a_dataset_cannot_be_changed(rotations: tuple[Store, Store]) -> None:
+    pixels, recipe = (require_manifest(store).recipe for store in rotations)
+    with pytest.raises(ConfigError, match="`store`: found 'recipe', but it was made with 'pixels'"):
+        check_same_recipe(pixels, recipe, "it")
