@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from ..errors import Filtered
 from ..features import Features, box, class_label, image, value
 from ..items import Image
-from ..patches import coarsen_color, luma
+from ..patches import coarsen_color
 from ..rendering import CROP, Rendering
 from ..resample import SquareCrop
 from ..rng import ItemRng
 from ..task import Batching, Example, Modality, Objective, PretextTask, setting
+from ..transforms import luma
 
 CLASSES = ("0", "90", "180", "270")
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import ConfigError, Filtered
 from unlabeled.pipeline.items import Image
-from unlabeled.pipeline.patches import CHANNELS
 from unlabeled.pipeline.pretext.image_relative_patch import CLASSES, ImageRelativePatch
 from unlabeled.pipeline.rng import ItemRng
+from unlabeled.pipeline.transforms import CHANNELS
 
 from tests.samples import image_item
 
