@@ -20,6 +20,9 @@ from ..pipeline.storage import Store
 
 #: Enough for a network of this size, and seconds to train.
 MAX_EXAMPLES = 3000
+#: From fewer it is not said that a label carries nothing: the network may have lacked examples.
+MIN_EXAMPLES = 1000
+MIN_EXAMPLES_A_CLASS = 100
 _MESSAGES: dict[Meaning, str] = {
     "meaningful": "A small network learns to tell the label of sources that it did not see.",
     "void": "A small network does no better than chance: on these media the label may carry nothing.",
@@ -56,15 +59,20 @@ def judge_meaning(
         return MeaningReport(verdict="skipped", message="There is no small network for this kind of media.")
     target = Target(name, np.asarray(labels, np.int64), is_regression=False)
     numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    return meaning_of(network_score(np.stack(inputs), target.labels, numbers, seed), families, name)
+    num_classes = len(np.unique(target.labels))
+    return meaning_of(network_score(np.stack(inputs), target.labels, numbers, seed), families, name, num_classes)
 
 
-def meaning_of(score: Score, families: Sequence[FamilyReport], target: str) -> MeaningReport:
-    """Return the verdict on a network's score: void at chance, leaky where a failing artefact does as well."""
+def meaning_of(score: Score, families: Sequence[FamilyReport], target: str, num_classes: int) -> MeaningReport:
+    """Return the verdict on a network's score: void at chance, leaky where a failing artefact does as well.
+
+    Above chance is above it, however little: what is surely so is never void.
+    """
     rivals = [one for one in families if one.verdict == "fail" and one.target == target]
     best = max(rivals, key=lambda one: one.score, default=None)
     verdict: Meaning = "inconclusive"
-    if score.verdict == "pass":
+    is_enough = score.num_examples >= max(MIN_EXAMPLES, MIN_EXAMPLES_A_CLASS * num_classes)
+    if score.verdict == "pass" and score.low <= 0 and is_enough:
         verdict = "void"
     elif score.verdict == "fail":
         verdict = "leaky" if best is not None and score.low <= best.high else "meaningful"

@@ -16,6 +16,8 @@ from .task import PretextTask, setting
 
 #: How often a place is drawn anew where a clip is silent or clipped.
 NUM_TRIES = 16
+#: Signal-to-noise ratios are uniform over so many dB.
+SNR_SPREAD_DB = 20.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class ClipPairTask(PretextTask[Waveform]):
         6.0, "a level is uniform in level_dbfs +- this", unit="dB", at_least=0, at_most=20
     )
     eq_db: float = setting(6.0, "gains, octave by octave, are uniform in +- this", unit="dB", at_least=0, at_most=20)
+    least_snr_db: float = setting(
+        0.0,
+        "each clip gets white noise, between this and 20 dB more below it; 0: none",
+        unit="dB",
+        at_least=0,
+        at_most=60,
+    )
     min_level_dbfs: float = setting(-60.0, "quieter clips are not used", unit="dBFS", at_least=-120, at_most=0)
     max_clipped_fraction: float = setting(0.05, "clips with more clipped samples are not used", at_least=0, at_most=1)
 
@@ -74,6 +83,8 @@ class ClipPairTask(PretextTask[Waveform]):
             columns[f"eq_db_{side}"] = value(
                 "float32", "parameter", "gains at 125 hz to 8000 hz, by octaves", shape=(len(EQ_POINTS_HZ),), unit="dB"
             )
+            if self.least_snr_db:
+                columns[f"snr_db_{side}"] = value("float32", "parameter", "white noise stands so far below", unit="dB")
         return columns
 
     def pair_values(
@@ -81,13 +92,16 @@ class ClipPairTask(PretextTask[Waveform]):
     ) -> dict[str, Any]:
         """Return both clips conditioned, and how; `clips` are as they stand in their recordings."""
         values: dict[str, Any] = {"sample_rate_hz": self.sample_rate_hz, "num_samples": self.clip_samples}
+        snr_db = (self.least_snr_db, self.least_snr_db + SNR_SPREAD_DB) if self.least_snr_db else None
         for side, clip, start in zip("ab", clips, starts, strict=True):
-            condition = Conditioning.draw(generator, self.level_dbfs, self.level_spread_db, self.eq_db)
+            condition = Conditioning.draw(generator, self.level_dbfs, self.level_spread_db, self.eq_db, snr_db)
             values[f"clip_{side}"] = condition(clip, self.sample_rate_hz)
             values[f"start_{side}"] = start
             values[f"rms_dbfs_{side}"] = rms_dbfs(clip)
             values[f"level_dbfs_{side}"] = condition.level_dbfs
             values[f"eq_db_{side}"] = condition.eq_db
+            if condition.snr_db is not None:
+                values[f"snr_db_{side}"] = condition.snr_db
         return values
 
     def own_pair(self, item: Waveform, starts: tuple[int, int], generator: np.random.Generator) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def stands_in(item: Waveform, row: Mapping[str, Any], side: str) -> bool:
     clip, start = row[f"clip_{side}"], row[f"start_{side}"]
     if start < 0 or start + len(clip) > len(item.samples):
         return False
-    condition = Conditioning(row[f"level_dbfs_{side}"], tuple(row[f"eq_db_{side}"]))
+    condition = Conditioning(row[f"level_dbfs_{side}"], tuple(row[f"eq_db_{side}"]), row.get(f"snr_db_{side}"))
     return is_same_sound(condition(item.clip(start, len(clip)), item.sample_rate_hz), clip)
 
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .rng import keyed_generator
+
 Samples = NDArray[np.float32]
 
 #: Level that stands for digital silence, so that a stored level is always a finite number.
@@ -79,25 +81,44 @@ def equalise(samples: Samples, gains_db: tuple[float, ...], sample_rate_hz: int)
 class Conditioning:
     """What is done to one clip so that its loudness and its recorder's colour say nothing of its origin.
 
-    level_dbfs: RMS it is scaled to. eq_db: gains at `EQ_POINTS_HZ`, dB; empty for no equalising.
+    level_dbfs: RMS it is scaled to. eq_db: gains at `EQ_POINTS_HZ`, dB; empty for no equalising. snr_db: how far white
+    noise stands below the equalised clip; None for no noise.
     """
 
     level_dbfs: float
     eq_db: tuple[float, ...]
+    snr_db: float | None = None
 
     @classmethod
-    def draw(cls, generator: np.random.Generator, level_dbfs: float, spread_db: float, eq_db: float) -> Conditioning:
-        """Return a level uniform in `level_dbfs` +- `spread_db` and gains uniform in +- `eq_db`.
+    def draw(
+        cls,
+        generator: np.random.Generator,
+        level_dbfs: float,
+        spread_db: float,
+        eq_db: float,
+        snr_db: tuple[float, float] | None = None,
+    ) -> Conditioning:
+        """Return a level uniform in `level_dbfs` +- `spread_db`, gains uniform in +- `eq_db`, noise within `snr_db`.
 
-        Both are rounded to float32, as columns hold them: a stored row repeats the clip exactly.
+        All are rounded to float32, as columns hold them: a stored row repeats the clip exactly.
         """
         level = np.float32(generator.uniform(level_dbfs - spread_db, level_dbfs + spread_db))
         gains = generator.uniform(-eq_db, eq_db, len(EQ_POINTS_HZ)).astype(np.float32)
-        return cls(float(level), tuple(float(gain) for gain in gains))
+        noise = None if snr_db is None else float(np.float32(generator.uniform(*snr_db)))
+        return cls(float(level), tuple(float(gain) for gain in gains), noise)
 
     def __call__(self, samples: Samples, sample_rate_hz: int) -> Samples:
-        """Return `samples` without DC, equalised, at the level; float32 in [-PEAK, PEAK], same length."""
-        return at_level(remove_dc(equalise(samples, self.eq_db, sample_rate_hz)), self.level_dbfs)
+        """Return `samples` without DC, equalised, noisy, at the level; float32 in [-PEAK, PEAK], same length."""
+        shaped = remove_dc(equalise(samples, self.eq_db, sample_rate_hz))
+        return at_level(self._with_noise(shaped), self.level_dbfs)
+
+    def _with_noise(self, samples: Samples) -> Samples:
+        if self.snr_db is None:
+            return samples
+        # What was drawn is as good as a seed, and stands in the row already.
+        generator = keyed_generator("white noise", self.level_dbfs, self.eq_db, self.snr_db)
+        deviation = 10 ** ((rms_dbfs(samples) - self.snr_db) / 20)
+        return samples + generator.standard_normal(len(samples), np.float32) * np.float32(deviation)
 
 
 def is_same_sound(one: Samples, other: Samples, tolerance: float = 3 / 32768) -> bool:

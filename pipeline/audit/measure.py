@@ -135,10 +135,16 @@ def _cues(seen: Seen) -> dict[str, Any]:
 
 
 def _pairs(features: Features, rows: Sequence[Row], number: int) -> Iterator[tuple[bool, Seen]]:
-    """Yield the pair as stored, and its first half with the second half of the next row of another group."""
+    """Yield the pair as stored, and its first half with the second half of a row of another group.
+
+    That row stands half of all rows on, or next after it where that is of the same group: so (nearly) every second
+    half stands in one pair of either kind, and alone tells nothing.
+    """
     row = rows[number]
     media = [name for name in features.with_role("input") if features[name].kind in ("image", "audio")]
     yield True, see(features, row)
-    others = [other for other in (*rows[number + 1 :], *rows[:number]) if other["group_id"] != row["group_id"]]
-    if len(media) > 1 and others:
-        yield False, see(features, {**row, media[-1]: others[0][media[-1]]})
+    begin = number + len(rows) // 2
+    candidates = (rows[(begin + step) % len(rows)] for step in range(len(rows)))
+    other = next((one for one in candidates if one["group_id"] != row["group_id"]), None)
+    if len(media) > 1 and other is not None:
+        yield False, see(features, {**row, media[-1]: other[media[-1]]})

@@ -5,8 +5,10 @@ Saeed, Grangier, Zeghidour: Contrastive Learning of General-Purpose Audio Repres
 examples of one recording in different batches.
 
 Shortcuts closed here: each segment is equalised and levelled at random on its own and DC is removed, so that a
-recorder's colour does not pair them; segments never overlap (else samples could be matched); the first and last 100 ms
-are never used. Copies of one recording would be false negatives: give them one group (`--group-by`, or fingerprints).
+recorder's colour does not pair them, and gets white noise of its own, so that neither the recording's noise floor nor
+its bandwidth does (byte sizes told pairs before: tests/bench/2026-11-25-audit.md); segments never overlap (else
+samples could be matched); the first and last 100 ms are never used. Copies of one recording would be false negatives:
+give them one group (`--group-by`, or fingerprints).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ RELATION = "same_recording"
 class AudioSameClip(ClipPairTask):
     """Match two segments of one recording (COLA)."""
 
-    version = "1"
+    version = "2"
     modality = Modality.AUDIO
     objective = Objective.CONTRASTIVE
     paper = (
@@ -39,6 +41,13 @@ class AudioSameClip(ClipPairTask):
 
     # Twice that of other pairs: tilt alone finds the partner among 32 in 17 % of cases at 0 dB, 16 % at 6, 9 % at 12.
     eq_db: float = setting(12.0, "gains, octave by octave, are uniform in +- this", unit="dB", at_least=0, at_most=20)
+    least_snr_db: float = setting(
+        10.0,
+        "each clip gets white noise, between this and 20 dB more below it; 0: none",
+        unit="dB",
+        at_least=0,
+        at_most=60,
+    )
     min_gap_seconds: float = setting(0.02, "least gap between the segments", unit="s", at_least=0, at_most=60)
     window_seconds: float = setting(10.0, "both segments lie in a stretch of this length", unit="s", at_least=0.1)
     max_examples: int = setting(8, "most examples of a recording, spread over it", at_least=1)

@@ -13,8 +13,8 @@ from tests import planted
 from tests.audited import family
 
 
-def _score(value: float, half: float) -> Score:
-    return Score(value, value - half, value + half, half / 2, 1000, 100)
+def _score(value: float, half: float, num_examples: int = 1000) -> Score:
+    return Score(value, value - half, value + half, half / 2, num_examples, 100)
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,19 @@ def _score(value: float, half: float) -> Score:
         (_score(0.5, 0.05), 0.5, "leaky"),
         (_score(0.0, 0.03), 0.0, "void"),
         (_score(0.05, 0.2), 0.0, "inconclusive"),
+        (_score(0.03, 0.02), 0.0, "inconclusive"),
+        (_score(0.0, 0.03, 400), 0.0, "inconclusive"),
     ],
 )
 def test_a_network_is_held_against_chance_and_artefacts(score: Score, artefact: float, verdict: str) -> None:
     families = [family("container", "fail", artefact)] if artefact else []
-    found = meaning_of(score, families, "label")
+    found = meaning_of(score, families, "label", 4)
     assert found.verdict == verdict
     assert found.message
+
+
+def test_few_examples_of_many_classes_do_not_make_a_label_void() -> None:
+    assert meaning_of(_score(0.0, 0.03), [], "label", 100).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(("task", "is_asked"), [("image_rotation", True), ("image_masked_patches", False)])

@@ -100,6 +100,33 @@ def test_conditioning_hides_the_gain_and_dc_of_the_recorder(seed: int, gain: flo
     np.testing.assert_allclose(condition(changed, 16000), condition(noise(seed), 16000), atol=1e-5)
 
 
+@given(seed=st.integers(0, 200))
+def test_conditioning_draws_a_ratio_to_noise_within_its_bounds(seed: int) -> None:
+    drawn = sound.Conditioning.draw(np.random.default_rng(seed), -26, 6, 3, (10.0, 30.0))
+    assert drawn.snr_db is not None
+    assert 10 <= drawn.snr_db <= 30
+    assert drawn.snr_db == np.float32(drawn.snr_db)
+
+
+@pytest.mark.parametrize("snr_db", [6.0, 20.0])
+def test_conditioning_adds_white_noise_so_far_below_the_clip(snr_db: float) -> None:
+    clean = sound.Conditioning(-26.0, ())(tone(1000), 16000)
+    noisy = sound.Conditioning(-26.0, (), snr_db)(tone(1000), 16000)
+    share = float(noisy @ clean / (clean @ clean))
+    added = noisy - np.float32(share) * clean
+    assert sound.rms_dbfs(np.float32(share) * clean) - sound.rms_dbfs(added) == pytest.approx(snr_db, abs=0.3)
+    power = np.abs(np.fft.rfft(added)) ** 2
+    assert power[:2000].mean() == pytest.approx(power[2000:].mean(), rel=0.2)
+
+
+def test_conditioning_repeats_its_noise_and_another_draw_has_another() -> None:
+    condition = sound.Conditioning(-26.0, (), 10.0)
+    np.testing.assert_array_equal(condition(tone(440), 16000), condition(tone(440), 16000))
+    other = sound.Conditioning(-26.0, (), 10.5)
+    difference = condition(tone(440), 16000) - other(tone(440), 16000)
+    assert sound.rms_dbfs(difference) > -26 - 10.5
+
+
 def test_same_sound_allows_what_16_bits_change_and_no_more() -> None:
     clip = noise(0)
     assert sound.is_same_sound(clip, clip + np.float32(2 / 32768))

@@ -38,6 +38,15 @@ def test_each_segment_is_levelled_on_its_own() -> None:
     assert any(row["eq_db_a"] != row["eq_db_b"] for row in made)
 
 
+def test_each_segment_has_noise_of_its_own_unless_it_is_not_wanted() -> None:
+    made = rows(AudioSameClip())
+    assert all(10 <= row[name] <= 30 for row in made for name in ("snr_db_a", "snr_db_b"))
+    assert any(row["snr_db_a"] != row["snr_db_b"] for row in made)
+    assert "snr_db_a" in AudioSameClip().features().names
+    assert "snr_db_a" not in AudioSameClip(least_snr_db=0).features().names
+    assert "snr_db_a" not in rows(AudioSameClip(least_snr_db=0))[0]
+
+
 def test_examples_are_capped_and_reach_over_a_long_recording() -> None:
     made = rows(AudioSameClip(max_examples=5), seconds=200)
     assert len(made) == 5
@@ -59,8 +68,9 @@ def test_examples_of_one_recording_are_kept_apart() -> None:
     assert AudioSameClip().batching == "apart"
 
 
-def test_rederive_finds_both_segments_in_the_sound_as_stored() -> None:
-    task, item = AudioSameClip(), samples.waveform_item(0)
+@pytest.mark.parametrize("least_snr_db", [0.0, 10.0])
+def test_rederive_finds_both_segments_in_the_sound_as_stored(least_snr_db: float) -> None:
+    task, item = AudioSameClip(least_snr_db=least_snr_db), samples.waveform_item(0)
     for row in rows(task):
         stored = row | {name: decode_flac(encode_flac(row[name], 16000)) for name in ("clip_a", "clip_b")}
         assert task.rederive(stored, item) == {"relation": "same_recording", "gap_samples": row["gap_samples"]}
