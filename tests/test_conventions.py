@@ -26,6 +26,7 @@ def test_every_folder_with_code_is_installed() -> None:
 
 #: Covered by the tests of what they serve, on a real Ray or through the command line.
 WITHOUT_A_TEST_OF_THEIR_OWN = {
+    "trainers/loader_child.py": "tests/trainers/test_loader_processes.py",
     "pipeline/ray_materialize.py": "tests/test_materialize.py",
     "pipeline/ray_trial.py": "tests/chaos/test_poison.py",
     "pipeline/ray_fingerprints.py": "tests/test_near_duplicates.py",

@@ -55,7 +55,13 @@ class ComputeSettings(_Settings):
     micro_batch_size: int | None = Field(
         None, ge=1, description="examples on a device at a time; more are accumulated; default the whole share"
     )
-    num_loader_threads: int = Field(2, ge=1, description="that decode, on each worker")
+    num_loader_processes: int | None = Field(
+        None,
+        ge=0,
+        description="that read and decode beside each worker; 0: its own threads; default: as many as its CPUs allow "
+        "where it has a GPU, else 0",
+    )
+    num_loader_threads: int = Field(2, ge=1, description="that decode, in each of these processes")
 
 
 class RunSettings(_Settings):

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,10 +19,12 @@ from ..pipeline.manifest import Manifest
 from ..pipeline.storage import StoreOptions
 from .apart import ApartSchedule
 from .cache import Cache, CacheSettings
+from .loader_processes import LoaderProcesses, Share
 from .mixture import DataShare, MixedSchedule
 from .reading import Decoded, Planned, Reading
-from .sequence import Bundles, Last, PlainSchedule, Schedule, check_world
+from .sequence import Bundles, Last, PlainSchedule, Schedule, check_world, num_shares_of
 from .shard_reader import Split
+from .shared_columns import equally_long, interleaved
 from .source import Source, joined, open_source
 
 #: Units are asked for this many steps before their rows are decoded.
@@ -45,7 +47,8 @@ class LoaderSettings(BaseModel):
     columns: tuple[str, ...] | None = Field(
         None, description="inputs, labels and masks to read; by default the first two"
     )
-    num_threads: int = Field(2, ge=1, description="threads that decode")
+    num_processes: int = Field(0, ge=0, description="processes that read and decode beside this one; 0: threads of it")
+    num_threads: int = Field(2, ge=1, description="threads that decode, in each of the processes")
     num_prefetch_steps: int = Field(3, ge=1, description="batches that wait, decoded, for the trainer")
     cache: CacheSettings | None = Field(None, description="where what a remote store gave is kept on this node")
     raw: bool = Field(False, description="give media as the stored bytes")
@@ -107,7 +110,19 @@ class Loader:
             )
         self._bundle_size = self.manifest.bundle_size
         self._schedule = _schedule(sources, [each.share for each in shares], settings)
-        check_world(settings.world_size, settings.rank, settings.num_lanes, self._schedule.num_bundles_per_step)
+        num_bundles = self._schedule.num_bundles_per_step
+        check_world(settings.world_size, settings.rank, settings.num_lanes, num_bundles)
+        num_shares = num_shares_of(settings.world_size, settings.num_lanes, num_bundles)
+        if settings.num_processes and num_shares % settings.num_processes:
+            raise ConfigError(
+                f"num_processes: found {settings.num_processes}, expected a divisor of {num_shares}, into which the "
+                f"lanes and the batch of one of {settings.world_size} ranks can be cut."
+            )
+        # Processes read the versions that were found here, whatever is published meanwhile.
+        self._shares = [
+            each._replace(version=source.manifest.version) for each, source in zip(shares, sources, strict=True)
+        ]
+        self._store_options = store_options
 
     @property
     def manifest(self) -> Manifest:
@@ -145,7 +160,47 @@ class Loader:
         Raises:
             CorruptData: a stored page or footer is damaged; names file and row group.
             StoreError: beyond the retry budget.
+            LoaderProcessDied: one of `num_processes` is gone.
         """
+        if self._settings.num_processes:
+            return self._from_processes(start_step, stop_step)
+        return self._from_threads(start_step, stop_step)
+
+    def _from_processes(self, start_step: int, stop_step: int | None) -> Iterator[Batch]:
+        settings = self._settings
+        num = settings.num_processes
+        orders = [
+            {
+                "data": [[each.dataset, str(each.share), each.version] for each in self._shares],
+                "settings": settings.model_copy(
+                    update={
+                        # Every num-th bundle of ours, from the one with this number on.
+                        "rank": settings.rank + number * settings.world_size,
+                        "world_size": num * settings.world_size,
+                        "num_processes": 0,
+                        "version": None,
+                    }
+                ).model_dump(mode="json"),
+                "store_options": self._store_options and asdict(self._store_options),
+                "start_step": start_step,
+                "stop_step": stop_step,
+            }
+            for number in range(num)
+        ]
+        with LoaderProcesses(orders) as processes:
+            for shares in processes.shares():
+                yield self._put_together(shares)
+
+    def _put_together(self, shares: Sequence[Share]) -> Batch:
+        (step, epoch, *_), size = shares[0], self._bundle_size
+        columns = {}
+        for name in shares[0][3]:
+            parts = [each[3][name] for each in shares]
+            is_sound = name in self.features and self.features[name].kind == "audio" and not self._settings.raw
+            columns[name] = interleaved(equally_long(parts) if is_sound else parts, size)
+        return Batch(step, epoch, tuple(interleaved([each[2] for each in shares], size)), columns)
+
+    def _from_threads(self, start_step: int, stop_step: int | None) -> Iterator[Batch]:
         steps = itertools.count(start_step) if stop_step is None else range(start_step, stop_step)
         settings = self._settings
         with Reading(self._source, settings.num_threads, settings.num_prefetch_steps, raw=settings.raw) as reading:

@@ -9,6 +9,7 @@ RUN/encoder/                     for load_encoder and transformers.AutoModel.fro
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..pipeline.errors import ConfigError
@@ -30,6 +32,7 @@ from .device import Compute, decide
 from .encoders.build import from_spec, save_encoder
 from .encoders.encoder import Encoder
 from .keyed import keyed_uniform
+from .loader_processes import num_processes_for
 from .loop import Report, Stretch, Surroundings, Trained, train
 from .material import material
 from .metrics import Sinks
@@ -41,7 +44,7 @@ from .objectives.shapes import Material
 from .parallel import compile_blocks, whole_state
 from .ranks import Ranks
 from .run import PretrainResult, Run, finish, freeze, resolve
-from .sequence import Last
+from .sequence import Last, num_shares_of
 from .source import open_source
 
 _DRAWS = "augment_draws"
@@ -68,7 +71,7 @@ def prepare(data: str | Sequence[DataShare], output: str, settings: PretrainSett
             f"`compute.micro_batch_size`: {found.manifest.objective} compares the examples of a batch with each "
             "other, so it cannot be cut; lower `batch_size` instead."
         )
-    _loader(run, objective, Ranks(0, max(1, settings.run.num_workers)))
+    _loader(run, objective, Ranks(0, max(1, settings.run.num_workers)), settings.compute.num_loader_processes or 0)
     freeze(run)
     return run
 
@@ -93,7 +96,7 @@ def pretrain_here(
     compute = decide(settings.compute, is_convolutional=is_convolutional, local_rank=ranks.local_rank)
     if settings.compute.compile:
         compile_blocks(objective)
-    loader = _loader(run, objective, ranks)
+    loader = _loader(run, objective, ranks, feeding_processes(run, data.manifest, compute, ranks.world_size))
     stretch = _stretch(settings, loader)
     checkpoints = Checkpoints(store, settings.run.keep_checkpoints)
     newest = checkpoints.newest()
@@ -142,8 +145,21 @@ def _stretch(settings: PretrainSettings, loader: Loader) -> Stretch:
     )
 
 
-def _loader(run: Run, objective: PretextObjective, ranks: Ranks) -> Loader:
-    return Loader(run.shares, _loader_settings(run, objective, ranks, seed=run.settings.seed))
+def _loader(run: Run, objective: PretextObjective, ranks: Ranks, num_processes: int = 0) -> Loader:
+    more = {"seed": run.settings.seed, "num_processes": num_processes}
+    return Loader(run.shares, _loader_settings(run, objective, ranks, **more))
+
+
+def feeding_processes(run: Run, manifest: Manifest, compute: Compute, world_size: int) -> int:
+    """Return how many processes load for one worker: as set, else what keeps a GPU fed without holding it up."""
+    settings = run.settings
+    if settings.compute.num_loader_processes is not None:
+        return settings.compute.num_loader_processes
+    if compute.device.type == "cpu":
+        return 0
+    num_cpus = len(os.sched_getaffinity(0)) // torch.cuda.device_count()
+    num_shares = num_shares_of(world_size, settings.num_lanes, settings.batch_size // manifest.bundle_size)
+    return num_processes_for(num_cpus, settings.compute.num_loader_threads, num_shares)
 
 
 def _loader_settings(run: Run, objective: PretextObjective, ranks: Ranks, **settings: Any) -> LoaderSettings:

@@ -86,6 +86,11 @@ def check_world(world_size: int, rank: int, num_lanes: int, num_bundles_per_step
         raise ConfigError(f"rank: found {rank}, expected 0 to {world_size - 1} (world_size is {world_size}).")
 
 
+def num_shares_of(world_size: int, num_lanes: int, num_bundles_per_step: int) -> int:
+    """Return into how many equal shares, each of whole lanes, one rank's share of a batch can be cut."""
+    return math.gcd(num_lanes, num_bundles_per_step) // world_size
+
+
 def in_lanes(positions: Indices, num_bundles: int, num_lanes: int) -> Indices:
     """Return where in a sequence of `num_bundles` the bundles at `positions` of the epoch stand."""
     whole, longer = divmod(num_bundles, num_lanes)

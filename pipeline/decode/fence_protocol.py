@@ -155,10 +155,14 @@ def take_arrays(block: SharedBlock, places: Sequence[Message]) -> list[NDArray[A
 
     Raises ValueError where a place is not one that `put_arrays` gives: the other side is not trusted.
     """
-    return [_take(block, place) for place in places]
+    return [view_array(block, place).copy() for place in places]
 
 
-def _take(block: SharedBlock, place: Message) -> NDArray[Any]:
+def view_array(block: SharedBlock, place: Message) -> NDArray[Any]:
+    """Return an array as it lies in `block`: to be dropped before the other side writes there again, or grows it.
+
+    Raises ValueError as `take_arrays`.
+    """
     dtype, shape, offset = place["dtype"], place["shape"], place["offset"]
     if dtype not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in (*shape, offset)):
         raise ValueError(f"not an array: {place}")
@@ -169,7 +173,7 @@ def _take(block: SharedBlock, place: Message) -> NDArray[Any]:
         return np.empty(shape, dtype)
     if offset + count * np.dtype(dtype).itemsize > block.num_bytes:
         raise ValueError(f"an array outside of its block: {place}")
-    return np.frombuffer(block.memory, dtype, count, offset).reshape(shape).copy()
+    return np.frombuffer(block.memory, dtype, count, offset).reshape(shape)
 
 
 def _aligned(num_bytes: int) -> int:

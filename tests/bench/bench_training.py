@@ -30,6 +30,7 @@ from unlabeled.trainers.material import material
 from unlabeled.trainers.objectives.base import PretextObjective
 from unlabeled.trainers.objectives.build import build_objective
 from unlabeled.trainers.parallel import compile_blocks
+from unlabeled.trainers.pretrain import feeding_processes
 from unlabeled.trainers.run import Run, resolve
 
 VARIED = AugmentSettings(flip="upright")
@@ -47,11 +48,13 @@ def arranged(objective: PretextObjective, batch: Batch) -> dict[str, Any]:
     return {**objective.arrange(batch), "draws": draws}
 
 
-def loaded(run: Run, objective: PretextObjective) -> Surroundings:
+def loaded(run: Run, objective: PretextObjective, compute: Compute) -> Surroundings:
     """Batches of the dataset."""
+    manifest = material(run).manifest
     settings = LoaderSettings(
         global_batch_size=run.settings.batch_size,
         columns=objective.columns,
+        num_processes=feeding_processes(run, manifest, compute, world_size=1),
         num_threads=run.settings.compute.num_loader_threads,
     )
     loader = Loader(run.shares, settings)
@@ -92,7 +95,7 @@ def compared(run: Run, num_steps: int, rounds: int) -> dict[str, Any]:
     objective = build_objective(data, run.settings)
     compute = decide(run.settings.compute, is_convolutional=objective.encoder.layer_names[0] == "stem")
     ways: dict[str, Callable[[], Surroundings]] = {
-        "loader": lambda: loaded(run, objective),
+        "loader": lambda: loaded(run, objective, compute),
         "resident": lambda: resident(run, compute, objective.encoder.spec.side_px),
     }
     found: dict[str, list[Report]] = {name: [] for name in ways}
@@ -116,7 +119,11 @@ def main(arguments: argparse.Namespace) -> dict[str, Any]:
         {
             "batch_size": arguments.batch_size,
             "encoder": {"name": arguments.encoder},
-            "compute": {"compile": arguments.compile, "num_loader_threads": arguments.threads},
+            "compute": {
+                "compile": arguments.compile,
+                "num_loader_processes": arguments.processes,
+                "num_loader_threads": arguments.threads,
+            },
         }
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,7 +138,8 @@ def parsed(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--processes", type=int, default=None)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     return parser.parse_args(argv)
 

@@ -19,6 +19,7 @@ from tests.small_media import raw_media
 
 
 def model(seed: int = 0) -> Classification:
+    torch.manual_seed(seed)  # of the head
     encoder = build_encoder("vit-mini", seed=seed, side_px=32, patch_px=8)
     return Classification(encoder, Views(("image",), 1), [Target("label", 4)])
 
