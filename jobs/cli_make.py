@@ -153,7 +153,7 @@ def demo(
         render_folder(Path(media), num_photographs)
         options = steps.OPTIONS if task == "image_rotation" else ""
     say(f"$ unlabeled materialize --task {task} --input {media} --output {output}{options}\n")
-    spec = steps.rotation(media, output) if options else _spec([task], media, output, None, None, {})
+    spec = steps.rotation(media, output) if options else _spec([task], [media], output, None, None, {})
     try:
         reports = spec.run(progress)
         print_reports(reports)
@@ -196,7 +196,7 @@ def materialize_spec(given: Mapping[str, Any]) -> Materialize:
     flags = {name: given[name] for name in ("replan", "rebuild")}
     return _spec(
         list(given["task"]),
-        given["input"],
+        list(given["input"]),
         given["output"],
         given["config"],
         list(given["set_"] or ()),
@@ -208,7 +208,7 @@ def materialize_spec(given: Mapping[str, Any]) -> Materialize:
 
 def _spec(
     task: list[str],
-    input_uri: str,
+    inputs: list[str],
     output: str,
     config: Path | None,
     assignments: list[str] | None,
@@ -219,11 +219,17 @@ def _spec(
     rebuild: bool = False,
 ) -> Materialize:
     from ..pipeline import discover
+    from ..pipeline.errors import ConfigError
     from .config import load_settings
     from .materialize import Materialize
 
+    if len(inputs) > 1:
+        raise ConfigError(
+            f"--input: found {len(inputs)} ({', '.join(inputs)}), expected one: a prefix or glob that holds them all, "
+            "or a dataset for each."
+        )
     names = [discover.find_task(spec).name() for spec in task]
     settings, task_settings = load_settings(config, assignments or [], overrides, names)
     return Materialize(
-        task, input_uri, output, settings, task_settings, replan=replan, rebuild=rebuild, decoders=decoders or ()
+        task, inputs[0], output, settings, task_settings, replan=replan, rebuild=rebuild, decoders=decoders or ()
     )

@@ -26,8 +26,10 @@ TaskOption = Annotated[
     list[str],
     typer.Option("--task", "-t", help="Name, file.py or module:Class of a pretext task; repeat to share decodes."),
 ]
+# A list although one is taken: of a repeated option that takes one value, all but the last would vanish unseen.
 InputOption = Annotated[
-    str, typer.Option("--input", "-i", help="Raw media: s3:// gs:// az:// file:// or a path; * and ** are globs.")
+    list[str],
+    typer.Option("--input", "-i", help="Raw media: s3:// gs:// az:// file:// or a path; * and ** are globs."),
 ]
 OutputOption = Annotated[str, typer.Option("--output", "-o", help="Where the dataset stands or shall stand.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]

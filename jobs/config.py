@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +101,22 @@ def assignments_of(section: str, values: Mapping[str, Any]) -> list[str]:
     return [f"{section}.{name}={_yaml(value)}" for name, value in values.items()]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's booleans: of on, off, yes and no, which some settings take as words, 1.1 makes true and false."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, words) for tag, words in known if tag != _BOOL]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def _from_yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
 def _yaml(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**9)
@@ -130,7 +147,7 @@ def read_yaml(path: Path, name: str, expected: str) -> dict[str, Any]:
         ConfigError: no such file, not readable, not YAML, or no mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _from_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{name}: there is no such file.") from None
     except OSError as error:
@@ -153,7 +170,7 @@ def _assign(data: dict[str, Any], assignment: str) -> None:
     if not separator or not name:
         raise ConfigError(f"`--set {assignment}`: expected name=value, such as task.side_px=128.")
     try:
-        value = yaml.safe_load(text) if text else ""
+        value = _from_yaml(text) if text else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"`--set {assignment}`: {text!r} is not a value: {error}.") from error
     _put(data, name.split("."), value, name)

@@ -53,6 +53,12 @@ def test_missing_input_is_named(tmp_path: Path) -> None:
     _fails("materialize", *arguments, code=2, saying="nowhere")
 
 
+@pytest.mark.parametrize("command", ["plan", "materialize"])
+def test_a_second_input_is_not_forgotten_but_refused(photographs: Path, tmp_path: Path, command: str) -> None:
+    arguments = ("-t", "image_rotation", "-i", str(photographs), "-i", "other", "-o", str(tmp_path / "out"))
+    _fails(command, *arguments, code=2, saying=r"--input: found 2 \(.*, other\), expected one")
+
+
 def test_missing_options_are_named() -> None:
     _fails("materialize", "-t", "image_rotation", code=2, saying="--input")
 

@@ -62,6 +62,11 @@ def test_values_on_the_command_line_are_yaml(text: str, value: Any) -> None:
     assert load_task(f"task.x={text}") == {"x": value}
 
 
+@pytest.mark.parametrize(("text", "dedup"), [("off", "off"), ("'off'", "off"), ("group", "group")])
+def test_words_that_yaml_1_1_takes_for_booleans_are_words(text: str, dedup: str, tmp_path: Path) -> None:
+    assert load(f"dedup={text}").dedup == load(config=write(tmp_path, f"dedup: {text}")).dedup == dedup
+
+
 def test_a_section_task_goes_to_every_task_and_its_own_section_wins(tmp_path: Path) -> None:
     config = write(tmp_path, "task: {side_px: 32, crop: random}\nimage_rotation: {side_px: 64}\n")
     _, by_task = load_settings(config, [], {}, ["image_rotation", "image_jigsaw"])
