@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ..trainers.embed import Work
-    from ..trainers.shard_reader import Split
+    from ..trainers.units import Split
 
 
 class EmbedReport(BaseModel):
@@ -86,12 +86,12 @@ class Embed:
         files = read_encoder(self.encoder, self.store_options)
         work = Work(self.dataset, manifest.version, self.split, files, self.batch_size, self.store_options)
         here = Embedder(work)
-        if not here.source.units:
+        if not here.source.num_units:
             raise ConfigError(f"split: {self.dataset} has no examples in {self.split!r}.")
         schema = here.schema.with_metadata(about(work, manifest.fingerprint))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "embeddings.parquet"
-            self._spool(path, schema, work, len(here.source.units))
+            self._spool(path, schema, work, here.source.num_units)
             table = _publish(path, target, key)
         self._index(table)
         return self._report(manifest, table, target.head(key).num_bytes, time.monotonic() - started)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from .features import Features
 from .ledger import checked_json, with_digest
 from .rendering import Rendering
 from .rng import canonical_json, sha256_hex
-from .serial_arrow import read_parquet
+from .serial_arrow import ParquetReader
 from .storage import Store
 
 _MANIFESTS = "_manifests/"
@@ -291,13 +291,25 @@ def load_tables(store: Store, manifest: Manifest, *kinds: str) -> Tables:
     return Tables(**{kind: pa.concat_tables(tables).combine_chunks() for kind, tables in loaded.items()})
 
 
+def load_columns(store: Store, manifest: Manifest, kind: str, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of one of a version's tables: where it has millions of rows, the others are what is large.
+
+    Raises:
+        CorruptData: naming the file whose bytes are not what the manifest says.
+    """
+    files = sorted((file for file in manifest.tables if file.kind == kind), key=lambda file: file.generation)
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        tables = [*pool.map(lambda file: read_table(store, file, columns), files)]
+    return pa.concat_tables([TABLE_SCHEMAS[kind].empty_table().select(columns), *tables]).combine_chunks()
+
+
 def table_key(sha256: str) -> str:
     """Return the key of a table file."""
     return f"_tables/{sha256}.parquet"
 
 
-def read_table(store: Store, file: TableFile) -> pa.Table:
-    """Return one table file, checked against its sha256 and schema.
+def read_table(store: Store, file: TableFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return one table file, or some columns of it, checked against its sha256 and schema.
 
     Raises:
         CorruptData: naming the file.
@@ -306,10 +318,10 @@ def read_table(store: Store, file: TableFile) -> pa.Table:
     data = store.get(key)
     if sha256_hex(data) != file.sha256:
         raise CorruptData(f"{key}: its bytes do not match its name; the file is damaged.")
-    table = read_parquet(data)
-    if not table.schema.equals(TABLE_SCHEMAS[file.kind]):
+    reader = ParquetReader(data)
+    if not reader.schema_arrow.equals(TABLE_SCHEMAS[file.kind]):
         raise CorruptData(f"{key}: not a {file.kind} table of this version.")
-    return table
+    return reader.read(columns)
 
 
 def read_asset(store: Store, sha256: str) -> bytes:

@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..pipeline.errors import ConfigError
-from ..pipeline.manifest import Tables
 from ..pipeline.serial_arrow import sorted_by
 from .sequence import Bundles, EpochOrder, Indices, by_rank, check_enough, in_lanes, keyed_order
-from .shard_reader import Split
+from .units import Split
 
 #: Examples of one source in an epoch, and so batches of a block, whose row groups are open at once.
 MAX_PER_SOURCE = 64
+#: What must be known of each part to keep its examples apart.
+COLUMNS = ("generation", "ordinal", "split", "group_id", "source_key", "num_examples")
 
 
 class ApartSchedule:
@@ -113,13 +114,12 @@ def most_per_source(counts: Indices, batch_size: int) -> int:
     )
 
 
-def sources_of_rows(tables: Tables, split: Split) -> Indices:
+def sources_of_rows(parts: pa.Table, split: Split) -> Indices:
     """Return a number for each row of a split in plan order, int64: equal numbers are to be kept apart.
 
     Sources of one group (copies of one recording) are one, unless a group has more than `MAX_PER_SOURCE` examples:
-    then groups stand for more (a site, a camera), and each source is its own.
+    then groups stand for more (a site, a camera), and each source is its own. `parts` has COLUMNS of the parts table.
     """
-    parts = tables.parts.select(["generation", "ordinal", "split", "group_id", "source_key", "num_examples"])
     parts = parts.filter(pc.greater(parts["num_examples"], 0))
     if split != "all":
         parts = parts.filter(pc.equal(parts["split"], split))

@@ -23,9 +23,9 @@ from .loader_processes import LoaderProcesses, Share
 from .mixture import DataShare, MixedSchedule
 from .reading import Decoded, Planned, Reading
 from .sequence import Bundles, Last, PlainSchedule, Schedule, check_world, num_shares_of
-from .shard_reader import Split
 from .shared_columns import equally_long, interleaved
 from .source import Source, joined, open_source
+from .units import Split
 
 #: Units are asked for this many steps before their rows are decoded.
 _NUM_STEPS_AHEAD = 8

@@ -19,8 +19,8 @@ from .decode_batch import NO_LABEL
 from .labelled import MEDIA_COLUMNS, media_of
 from .reading import Reading
 from .sequence import Bundles
-from .shard_reader import Split
 from .source import Source, open_source
+from .units import Split
 
 _KEY = "source_key"
 _LABEL = "label"
@@ -127,7 +127,7 @@ class Embedder:
 
     def embed(self, unit: int) -> pa.Table:
         """Return the embeddings of a unit's examples (see `schema`), in the order of its rows."""
-        num_rows = self.source.units[unit][1].num_rows
+        num_rows = self.source.unit(unit)[1].num_rows
         tables = []
         with Reading(self.source, num_threads=1, num_batches=1, raw=False) as reading:
             for start in range(0, num_rows, self._work.batch_size):

@@ -16,8 +16,8 @@ from .data import read_split
 from .encoders.encoder import Encoder
 from .encoders.text import PADDING
 from .label_draws import Indexes
-from .shard_reader import Split
 from .source import open_source
+from .units import Split
 
 LabelledMedium = Literal["image", "audio", "text"]
 #: Columns that hold a medium of one kind; the first of them says that it is there.

@@ -92,7 +92,7 @@ def decode_rows(
     order = np.argsort(rows.units, kind="stable")
     firsts = np.flatnonzero(np.diff(rows.units[order], prepend=-1))
     groups = [
-        (source.units[unit][1].name, read[unit], rows.places[places], places)
+        (source.unit(unit)[1].name, read[unit], rows.places[places], places)
         for places in np.split(order, firsts[1:])
         for unit in [int(rows.units[places[0]])]
     ]

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..pipeline.decode.bytes_source import NamelessFile
 from ..pipeline.errors import CorruptData
-from ..pipeline.manifest import Tables
 from ..pipeline.rng import sha256_hex
-from ..pipeline.serial_arrow import ParquetReader, read_footer, sorted_by
+from ..pipeline.serial_arrow import ParquetReader, read_footer
 from ..pipeline.storage import Store
 from .cache import Cache
+from .units import Unit
 
-Split = Literal["train", "val", "all"]
 #: Wanted columns with less than this between them are one request.
 JOIN_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One row group, and what must be known of its file to read it."""
-
-    file: str
-    sha256: str
-    file_num_bytes: int
-    footer_sha256: str
-    footer_num_bytes: int
-    row_group: int
-    num_rows: int
-
-    @property
-    def name(self) -> str:
-        """File and row group, for messages."""
-        return f"{self.file}: row group {self.row_group}"
-
-
-def units_of(tables: Tables, split: Split) -> tuple[Unit, ...]:
-    """Return the row groups of a split (or of both) in plan order."""
-    shards = {
-        (row["generation"], row["ordinal"]): row for row in tables.shards.to_pylist() if split in ("all", row["split"])
-    }
-    rows = sorted_by(tables.row_groups, "generation", "ordinal", "row_group")
-    return tuple(
-        _unit(shards[key], row)
-        for row in rows.to_pylist()
-        if (key := (row["generation"], row["ordinal"])) in shards and row["num_rows"]
-    )
-
-
-def _unit(shard: Mapping[str, Any], row: Mapping[str, Any]) -> Unit:
-    return Unit(
-        file=shard["file"],
-        sha256=shard["sha256"],
-        file_num_bytes=shard["num_bytes"],
-        footer_sha256=shard["footer_sha256"],
-        footer_num_bytes=shard["footer_num_bytes"],
-        row_group=row["row_group"],
-        num_rows=row["num_rows"],
-    )
+#: Footers that are kept; one takes some 100 kB.
+NUM_FOOTERS = 512
 
 
 class ShardReader:
@@ -105,9 +62,10 @@ class ShardReader:
 
     def _footer(self, unit: Unit) -> pq.FileMetaData:
         with self._lock:
-            known = self._footers.get(unit.file)
-        if known is not None:
-            return known
+            known = self._footers.pop(unit.file, None)
+            if known is not None:
+                self._footers[unit.file] = known  # last in order: the latest used
+                return known
         start = unit.file_num_bytes - unit.footer_num_bytes
         data = self._get(unit, start, unit.footer_num_bytes)
         if sha256_hex(data) != unit.footer_sha256:
@@ -117,7 +75,10 @@ class ShardReader:
         # The parser looks for a magic number at a file's start, and at nothing else before the footer.
         metadata = read_footer(b"PAR1" + data)
         with self._lock:
-            return self._footers.setdefault(unit.file, metadata)
+            self._footers[unit.file] = metadata
+            if len(self._footers) > NUM_FOOTERS:
+                del self._footers[next(iter(self._footers))]
+        return metadata
 
     def _get(self, unit: Unit, start: int, length: int) -> bytes:
         def fetch() -> bytes:

@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from ..pipeline.errors import ConfigError, nearest
 from ..pipeline.features import Feature, Features
-from ..pipeline.manifest import Manifest, load_tables, require_manifest
+from ..pipeline.manifest import Manifest, load_columns, require_manifest
 from ..pipeline.rendering import CROP, Rendering
 from ..pipeline.storage import Store, StoreOptions
-from .apart import sources_of_rows
+from .apart import COLUMNS, sources_of_rows
 from .cache import Cache
 from .sequence import Indices
-from .shard_reader import ShardReader, Split, Unit, units_of
+from .shard_reader import ShardReader
+from .units import Split, Unit, Units, read_units
 
 ID = "example_id"
 #: Parameters that say what is hidden in an example, or how to hide something else: read where they are named.
@@ -37,7 +38,7 @@ class Source:
         manifest: of the version.
         split: that is read.
         features: inputs and labels to read, by name.
-        units: row groups in plan order, each with its reader.
+        datasets: the row groups of each dataset that is read, in plan order, with their reader.
         rendering: how a column is made of what is read, where rows hold recipes.
     """
 
@@ -45,7 +46,7 @@ class Source:
     manifest: Manifest
     split: Split
     features: Mapping[str, Feature]
-    units: tuple[tuple[ShardReader, Unit], ...]
+    datasets: tuple[tuple[ShardReader, Units], ...]
     rendering: Rendering | None = None
 
     @property
@@ -55,17 +56,30 @@ class Source:
 
     @property
     def num_rows(self) -> Indices:
-        """Rows of each unit, int64 [num_units]."""
-        return np.array([unit.num_rows for _, unit in self.units], np.int64)
+        """Rows of each unit, int64 [num_units]: those of one dataset after those of the other."""
+        return np.concatenate([units.num_rows for _, units in self.datasets])
+
+    @property
+    def num_units(self) -> int:
+        """Row groups of all datasets."""
+        return sum(len(units) for _, units in self.datasets)
+
+    def unit(self, index: int) -> tuple[ShardReader, Unit]:
+        """Return a unit with its reader; `index` is in [0, num_units)."""
+        for reader, units in self.datasets:
+            if index < len(units):
+                return reader, units[index]
+            index -= len(units)
+        raise IndexError(f"{self.store.uri}: there are {self.num_units} units")
 
     def read(self, index: int) -> dict[str, pa.Array]:
         """Return the columns of a unit; raises as `ShardReader.read`."""
-        reader, unit = self.units[index]
+        reader, unit = self.unit(index)
         return reader.read(unit)
 
     def apart(self) -> Indices:
         """Return a number for each row in plan order, int64: equal numbers are to be kept in different batches."""
-        return sources_of_rows(load_tables(self.store, self.manifest, "parts"), self.split)
+        return sources_of_rows(load_columns(self.store, self.manifest, "parts", COLUMNS), self.split)
 
 
 def open_source(
@@ -98,8 +112,7 @@ def open_source(
         del stored[rendering.column]
         stored |= dict.fromkeys([CROP, *rendering.arguments])
     reader = ShardReader(store, [*stored], None if store.is_local else cache)
-    units = units_of(load_tables(store, manifest, "shards", "row_groups"), split)
-    return Source(store, manifest, split, features, tuple((reader, unit) for unit in units), rendering)
+    return Source(store, manifest, split, features, ((reader, read_units(store, manifest, split)),), rendering)
 
 
 def joined(sources: Sequence[Source]) -> Source:
@@ -132,7 +145,7 @@ def joined(sources: Sequence[Source]) -> Source:
                 f"data: {other.store.uri} cannot be mixed with {first.store.uri}: columns {', '.join(differing)} "
                 "are not alike."
             )
-    return replace(first, units=tuple(unit for source in sources for unit in source.units))
+    return replace(first, datasets=tuple(each for source in sources for each in source.datasets))
 
 
 def _compared(feature: Feature | None) -> list[object]:

@@ -37,7 +37,7 @@ def work(store: Store, run: Path) -> Work:
 
 def test_embeddings_are_what_the_encoder_makes_of_each_example(store: Store, run: Path) -> None:
     embedder = Embedder(work(store, run))
-    found = pa.concat_tables([embedder.embed(unit) for unit in range(len(embedder.source.units))])
+    found = pa.concat_tables([embedder.embed(unit) for unit in range(embedder.source.num_units)])
     examples = read_split(store.uri, "all")
     encoder = load_encoder(run / "encoder")
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def test_texts_are_embedded_by_the_encoder_that_knows_their_tokens(tmp_path: Pat
     encoder = build_encoder("bert-tiny", seed=0, tokenizer_sha256=tokenizer.sha256, **shape)
     save_encoder(encoder, tmp_path / "run" / "encoder")
     embedder = Embedder(work(store, tmp_path / "run"))
-    found = pa.concat_tables([embedder.embed(unit) for unit in range(len(embedder.source.units))])
+    found = pa.concat_tables([embedder.embed(unit) for unit in range(embedder.source.num_units)])
     texts = read_labelled(store.uri, "all")
     with torch.inference_mode():
         expected = encoder.eval()(encoder.preprocess(torch.from_numpy(texts.media))).pooled.numpy()

@@ -46,7 +46,7 @@ def test_a_damaged_unit_is_told_and_threads_end(store: Store, tmp_path: Path) ->
         for info in page:
             copy.put(info.key, store.get(info.key))
     source = open_source(copy.uri, "all")
-    name = source.units[0][1].file
+    name = source.unit(0)[1].file
     copy.put(name, copy.get(name)[:-20] + bytes(20))
     rows = Bundles(np.array([0]), np.array([0]))
     with pytest.raises(CorruptData, match="row group 0"), Reading(source, 2, 1, raw=False) as reading:

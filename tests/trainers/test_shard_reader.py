@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from unlabeled.pipeline.errors import CorruptData, NotFound
-from unlabeled.pipeline.manifest import load_tables, require_manifest
+from unlabeled.pipeline.manifest import require_manifest
 from unlabeled.pipeline.storage import Store
-from unlabeled.trainers.shard_reader import ShardReader, Unit, units_of
+from unlabeled.trainers.shard_reader import ShardReader
+from unlabeled.trainers.units import Unit, Units, read_units
 
 from tests.loading import turns
 
@@ -22,8 +23,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return turns(tmp_path_factory.mktemp("turns"), 12)
 
 
-def units(store: Store, split: str = "train") -> tuple[Unit, ...]:
-    return units_of(load_tables(store, require_manifest(store)), split)  # type: ignore[arg-type]
+def units(store: Store, split: str = "train") -> Units:
+    return read_units(store, require_manifest(store), split)  # type: ignore[arg-type]
 
 
 def test_units_are_the_row_groups_in_plan_order(store: Store) -> None:
