@@ -253,7 +253,7 @@ def _draft(store: Store, base: Manifest, tables: Tables, wanted: Sequence[Merged
         num_skipped_markers=base.counts.num_skipped_markers,
         num_sources=base.counts.num_sources,
         is_rebuild=False,
-        shards=Shards(pa.Table.from_pylist(rows, SHARDS_SCHEMA), pa.concat_tables(parts).combine_chunks()),
+        shards=Shards.of(pa.Table.from_pylist(rows, SHARDS_SCHEMA), pa.concat_tables(parts).combine_chunks()),
         settled_parts=settled[0],
         settled_rejects=settled[1],
         dropped_shards=dropped,

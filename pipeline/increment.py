@@ -79,17 +79,20 @@ def compare(
     names, base_names = part_names(sources), part_names(base_parts)
     place = _index_in(names, base_names)
     known = np.flatnonzero(place >= 0)
-    is_same = _same_hint(sources.take(known), base_parts.take(place[known]), checked)
+    is_same = _same_hint(_hints(sources, known), _hints(base_parts, place[known], "sha256"), checked)
     doubtful = known[~is_same]
     changed_rows, fresh = _really_changed(sources, base_parts, place, doubtful, hash_sources)
     gone = np.flatnonzero(_index_in(base_names, names) < 0)
 
-    used = np.array(base_parts["status"].to_pylist(), dtype=object) == "used"
+    used = pc.equal(base_parts["status"], "used").to_numpy()
     changed_parts = place[changed_rows]
     retried = _retried(base_parts, retry_keys, set(changed_parts.tolist()) | set(gone.tolist()))
     touched = [part for part in [*changed_parts.tolist(), *gone.tolist()] if used[part]]
-    shard_ids = base_parts["shard_id"].to_pylist()
-    dropped_shards = {shard_ids[part] for part in touched} | (set(replanned_shards) & set(shard_ids))
+    asked = pc.is_in(base_parts["shard_id"], value_set=pa.array([*replanned_shards], pa.string()))
+    dropped_shards = {
+        *base_parts["shard_id"].take(np.array(touched, np.int64)).to_pylist(),
+        *pc.unique(base_parts["shard_id"].filter(asked)).to_pylist(),
+    }
     quiet = [part for part in [*changed_parts.tolist(), *gone.tolist()] if not used[part]]
 
     source_of_part = np.full(base_parts.num_rows, -1)
@@ -98,15 +101,17 @@ def compare(
     anew = [part for part in [*quiet, *retried.tolist()] if source_of_part[part] >= 0]
     keys = sources["source_key"]
     of_changed = {keys[row].as_py(): fresh[row] for row in changed_rows.tolist()}
-    never_seen = dict.fromkeys(np.flatnonzero(place < 0).tolist(), "")
-    if of_changed:
-        never_seen = {row: of_changed.get(keys[row].as_py(), "") for row in never_seen}
     return Changes(
-        new=_new_sources(sources, base_parts, never_seen, source_of_part, anew, versions),
+        new=_new_sources(sources, base_parts, np.flatnonzero(place < 0), of_changed, source_of_part, anew, versions),
         removed=_named(base_parts, [*quiet, *retried.tolist()]),
         replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions, set(anew)),
         checked=_checked(sources, doubtful, set(changed_rows.tolist()), fresh),
     )
+
+
+def _hints(table: pa.Table, rows: NDArray[np.int64], *more: str) -> pa.Table:
+    """Return what is compared first of some rows."""
+    return table.select(["source_key", "etag", "num_bytes", *more]).take(rows)
 
 
 def _named(parts: pa.Table, rows: list[int]) -> pa.Table:
@@ -125,14 +130,12 @@ def _same_hint(sources: pa.Table, parts: pa.Table, checked: pa.Table) -> NDArray
     same_size = pc.equal(sources["num_bytes"], parts["num_bytes"])
     same = pc.and_(same_size, pc.equal(sources["etag"], parts["etag"]))
     # A rejected source has no sha256 to compare with; only its hint can say that it is the same.
+    is_same: NDArray[np.bool_] = same.to_numpy().copy()
     seen = set(zip(*(checked[name].to_pylist() for name in CHECKED_SCHEMA.names), strict=True))
-    listed = zip(
-        *(sources[name].to_pylist() for name in ("source_key", "etag", "num_bytes")),
-        parts["sha256"].to_pylist(),
-        strict=True,
-    )
-    was_checked = np.array([row in seen for row in listed], bool) if seen else np.zeros(sources.num_rows, bool)
-    is_same: NDArray[np.bool_] = same.to_numpy() | was_checked
+    rows = np.flatnonzero(~is_same) if seen else np.array([], np.int64)
+    doubtful = sources.select(["source_key", "etag", "num_bytes"]).take(rows)
+    listed = zip(*(column.to_pylist() for column in (*doubtful.columns, parts["sha256"].take(rows))), strict=True)
+    is_same[rows] = [row in seen for row in listed]
     return is_same
 
 
@@ -165,19 +168,29 @@ def _retried(parts: pa.Table, keys: Collection[str] | None, excluded: set[int]) 
 def _new_sources(
     sources: pa.Table,
     parts: pa.Table,
-    never_seen: Mapping[int, str],
+    never_seen: NDArray[np.int64],
+    of_changed: Mapping[str, str],
     source_of_part: NDArray[np.int64],
     anew: list[int],
     versions: Mapping[int, str],
 ) -> pa.Table:
-    """Return the rows to plan from scratch: never seen (row -> content version), or of parts that gave no rows."""
-    attempts = parts["attempt"].to_pylist()
+    """Return the rows to plan from scratch: never seen, or of parts that gave no rows.
+
+    `of_changed` has the sha256 of sources that have changed, `versions` that of parts which have.
+    """
     # A changed object starts over; one that is tried again counts on.
-    again = [0 if part in versions else attempts[part] + 1 for part in anew]
-    table = sources.take(np.array([*never_seen, *(int(source_of_part[part]) for part in anew)], np.int64))
-    content = [*never_seen.values(), *(versions.get(part, "") for part in anew)]
-    table = table.append_column("content_version", pa.array(content, pa.string()))
-    return table.append_column("attempt", pa.array([0] * len(never_seen) + again, pa.int32()))
+    again = [0 if part in versions else parts["attempt"][part].as_py() + 1 for part in anew]
+    # Of a first version, all rows: no copy of millions.
+    is_first = len(never_seen) == sources.num_rows
+    table = sources if is_first else sources.take(np.concatenate([never_seen, source_of_part[anew]]))
+    content = pa.repeat("", len(never_seen))
+    if of_changed:
+        keys = sources["source_key"].take(never_seen).to_pylist()
+        content = pa.array([of_changed.get(key, "") for key in keys], pa.string())
+    content = pa.concat_arrays([content, pa.array([versions.get(part, "") for part in anew], pa.string())])
+    table = table.append_column("content_version", content)
+    attempts = np.concatenate([np.zeros(len(never_seen), np.int32), np.array(again, np.int32)])
+    return table.append_column("attempt", pa.array(attempts))
 
 
 def _remains(
@@ -190,11 +203,11 @@ def _remains(
 ) -> dict[str, pa.Table]:
     """Return what each dropped shard keeps: neither what is gone nor what is planned anew elsewhere."""
     remains = {}
-    content_versions = parts["content_version"].to_pylist()
     for shard in sorted(dropped_shards):
         mine = np.flatnonzero(pc.equal(parts["shard_id"], shard).to_numpy(zero_copy_only=False))
         mine = np.array([part for part in mine if source_of_part[part] >= 0 and part not in anew], np.int64)
-        content = [versions.get(int(part), content_versions[part]) for part in mine]
+        known = parts["content_version"].take(mine).to_pylist()
+        content = [versions.get(part, version) for part, version in zip(mine.tolist(), known, strict=True)]
         table = sources.take(source_of_part[mine])
         remains[shard] = table.append_column("content_version", pa.array(content, pa.string()))
     return remains

@@ -292,6 +292,8 @@ def _sorted_unique(sources: pa.Table) -> tuple[pa.Table, pa.Table]:
     if len(keys) < 2:
         return sources, REJECTED_SCHEMA.empty_table()
     is_first = pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])])
+    if pc.all(is_first).as_py():
+        return sources, REJECTED_SCHEMA.empty_table()
     doubled = sources.filter(pc.invert(is_first))
     reason, message = str(RejectReason.UNSUPPORTED_KEY), "a member of a container has the same source key"
     rows = [(*row.values(), reason, message) for row in doubled.select(REJECTED_SCHEMA.names[:3]).to_pylist()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .config import FORMAT_VERSION, Recipe, ShardSettings
 from .groups import SPLITS, GroupOf, splits_of
 from .parts import shares_num_bytes
 from .rng import canonical_json, sha256_hex
-from .serial_arrow import sorted_by
+from .serial_arrow import taken
 from .task import PretextTask
 
 #: How often a source whose reject is transient is tried again by later runs before that counts as its fate.
@@ -63,31 +63,70 @@ IDENTITY_COLUMNS = ("source_key", "content_version", "group_id", "start", "end",
 
 
 @dataclass(frozen=True)
+class Picks:
+    """The parts of some shards: which rows of a table. The rows are copied when they are asked for, few at a time.
+
+    sources: PART_FIELDS, in any order.
+    rows: of `sources` in reading order, shard after shard, int64.
+    bounds: where in `rows` each shard begins, and the last one ends, int64 [num_shards + 1].
+    """
+
+    sources: pa.Table
+    rows: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def parts(self, first: int, until: int, offset: int) -> pa.Table:
+        """Return the parts of shards [first, until) (PARTS_SCHEMA), which are numbered from `offset` + first."""
+        bounds = self.bounds[first : until + 1]
+        table = taken(self.sources, pa.array(self.rows[bounds[0] : bounds[-1]]))
+        index = np.repeat(np.arange(first, until), np.diff(bounds)) + offset
+        return table.add_column(0, PARTS_SCHEMA.field(0), pa.array(index, pa.int32()))
+
+
+@dataclass(frozen=True)
 class Shards:
-    """Planned shards and their parts: `shards` has SHARDS_SCHEMA, `parts` PARTS_SCHEMA sorted by shard_index."""
+    """Planned shards (SHARDS_SCHEMA) and their parts, each of `picks` those of the next few shards."""
 
     shards: pa.Table
-    parts: pa.Table
+    picks: tuple[Picks, ...]
 
     def __len__(self) -> int:
         return int(self.shards.num_rows)
 
+    @property
+    def parts(self) -> pa.Table:
+        """The parts of all shards (PARTS_SCHEMA), sorted by shard_index: a copy."""
+        tables, offset = [PARTS_SCHEMA.empty_table()], 0
+        for picks in self.picks:
+            tables.append(picks.parts(0, len(picks), offset))
+            offset += len(picks)
+        return pa.concat_tables(tables).combine_chunks()
+
     def parts_of(self, shard_index: int) -> pa.Table:
         """Return the parts of one shard, in reading order."""
-        column = self.parts["shard_index"].combine_chunks().to_numpy()
-        start, end = np.searchsorted(column, [shard_index, shard_index + 1])
-        return self.parts.slice(int(start), int(end - start))
+        offset = 0
+        for picks in self.picks:
+            if shard_index < offset + len(picks):
+                return picks.parts(shard_index - offset, shard_index - offset + 1, offset)
+            offset += len(picks)
+        raise IndexError(f"there are {len(self)} shards, none is {shard_index}")
+
+    @classmethod
+    def of(cls, shards: pa.Table, parts: pa.Table) -> Shards:
+        """Return shards whose parts stand in a table (PARTS_SCHEMA) sorted by shard_index."""
+        index = parts["shard_index"].to_numpy()
+        bounds = np.searchsorted(index, np.arange(shards.num_rows + 1))
+        return cls(shards, (Picks(parts.drop_columns(["shard_index"]), np.arange(parts.num_rows), bounds),))
 
     @classmethod
     def concat(cls, many: Iterable[Shards]) -> Shards:
         """Return all shards in one, renumbered in order."""
-        shards, parts, offset = [SHARDS_SCHEMA.empty_table()], [PARTS_SCHEMA.empty_table()], 0
-        for one in many:
-            index = pc.add(one.parts["shard_index"], pa.scalar(offset, pa.int32()))
-            parts.append(one.parts.set_column(0, "shard_index", index))
-            shards.append(one.shards)
-            offset += len(one)
-        return cls(pa.concat_tables(shards).combine_chunks(), pa.concat_tables(parts).combine_chunks())
+        every = [*many]
+        shards = pa.concat_tables([SHARDS_SCHEMA.empty_table(), *(one.shards for one in every)])
+        return cls(shards.combine_chunks(), tuple(picks for one in every for picks in one.picks))
 
 
 def weight_of(modality: str, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -103,9 +142,14 @@ def pack(
     """Return shards for new `sources` (inventory columns), without ids; an empty table gives none."""
     if sources.num_rows == 0:
         return Shards.concat([])
-    sources = in_plan_order(sources)
-    groups = np.array([group_of(key) for key in _strings(sources["source_key"])], dtype=object)
-    splits = np.array(splits_of(groups, recipe.val_fraction, recipe.seed))
+    groups = _groups(sources["source_key"], group_of)
+    split_of = np.concatenate(
+        [
+            np.array([SPLITS.index(split) for split in splits_of(some, recipe.val_fraction, recipe.seed)], np.int8)
+            for some in _lists(groups)
+        ]
+    )
+    order = _plan_order(sources)
     num_bytes = shares_num_bytes(sources)
     weight = weight_of(task.modality, num_bytes)
     estimate_num_bytes = task.estimate_recipe_num_bytes if recipe.store == "recipe" else task.estimate_num_bytes
@@ -113,32 +157,49 @@ def pack(
     estimate = np.array([estimate_num_bytes(size) for size in sizes.tolist()], np.int64)[size_of_row]
     total = int(estimate.sum())
     num_shards = _power_of_two(_wanted_shards(recipe.shard, total))
+    parts = _part_columns(sources, groups)
     packed = []
-    for split in SPLITS:
-        rows = np.flatnonzero(splits == split)
+    for number, split in enumerate(SPLITS):
+        rows = order[split_of[order] == number]
         if len(rows):
             share = int(estimate[rows].sum()) / max(1, total)
             cut = _cut(weight[rows], _power_of_two(max(1, round(num_shards * share))))
-            packed.append(_shards(sources.take(rows), groups[rows], cut, estimate[rows], (split, generation, attempt)))
+            packed.append(_shards(parts, rows, cut, estimate[rows], (split, generation, attempt)))
     return Shards.concat(packed)
 
 
 def in_plan_order(sources: pa.Table) -> pa.Table:
     """Return `sources` by sha256(unit), place in the unit, source_key and start: the same order for every listing."""
-    digests = b"".join(
-        hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest() for unit in _strings(sources["unit"])
-    )
+    return taken(sources, pa.array(_plan_order(sources)))
+
+
+def _plan_order(sources: pa.Table) -> NDArray[np.int64]:
+    """Return the rows of `sources` in plan order."""
+    digests = bytearray()
+    for units in _lists(sources["unit"]):
+        digests += b"".join(hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest() for unit in units)
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), sources.num_rows, [None, pa.py_buffer(digests)])
-    keyed = sources.append_column("_digest", column)
-    ordered = sorted_by(keyed, "_digest", "offset_bytes", "row", "source_key", "start")
-    return ordered.drop_columns(["_digest"])
+    columns = ["offset_bytes", "row", "source_key", "start"]
+    keyed = sources.select(columns).add_column(0, "_digest", column)
+    order = pc.sort_indices(keyed, sort_keys=[(name, "ascending") for name in ("_digest", *columns)])
+    return np.asarray(order.to_numpy(), np.int64)
 
 
-def _strings(column: pa.ChunkedArray) -> Iterator[str]:
+def _groups(keys: pa.ChunkedArray, group_of: GroupOf) -> pa.ChunkedArray:
+    """Return the group of every key; where each is its own, `keys`, so that they are not held twice."""
+    groups, is_own = [], True
+    for some in _lists(keys):
+        of_some = [group_of(key) for key in some]
+        is_own = is_own and of_some == some
+        groups.append(pa.array(of_some, pa.string()))
+    return keys if is_own else pa.chunked_array(groups, pa.string())
+
+
+def _lists(column: pa.ChunkedArray) -> Iterator[list[str]]:
     """Yield the strings of a column of millions, few of them as Python objects at once."""
     for chunk in column.chunks:
         for first in range(0, len(chunk), _STRINGS_AT_ONCE):
-            yield from chunk.slice(first, _STRINGS_AT_ONCE).to_pylist()
+            yield chunk.slice(first, _STRINGS_AT_ONCE).to_pylist()
 
 
 def with_ids(shards: Shards, recipe: Recipe, assets: Mapping[str, str]) -> Shards:
@@ -158,7 +219,7 @@ def with_ids(shards: Shards, recipe: Recipe, assets: Mapping[str, str]) -> Shard
             )
         )
     column = SHARDS_SCHEMA.get_field_index("shard_id")
-    return Shards(shards.shards.set_column(column, "shard_id", pa.array(ids, pa.string())), shards.parts)
+    return replace(shards, shards=shards.shards.set_column(column, "shard_id", pa.array(ids, pa.string())))
 
 
 def shard_id(
@@ -199,7 +260,7 @@ def with_context(shards: Shards, num_partners: int, lenders: pa.Table) -> Shards
     # Context comes first in a shard: its offers are there when the first example wants them.
     parts = pa.concat_tables([*added, shards.parts])
     order = np.argsort(parts["shard_index"].to_numpy(), kind="stable")
-    return Shards(shards.shards, parts.take(order).combine_chunks())
+    return Shards.of(shards.shards, parts.take(order).combine_chunks())
 
 
 def _context_parts(own: set[str], num_wanted: int, lenders: pa.Table, groups: Sequence[str], index: int) -> pa.Table:
@@ -222,29 +283,33 @@ def _context_parts(own: set[str], num_wanted: int, lenders: pa.Table, groups: Se
 
 def part_rows(sources: pa.Table, groups: Iterable[str], shard_index: NDArray[np.int64]) -> pa.Table:
     """Return `sources` (inventory columns, optionally content_version) as rows of PARTS_SCHEMA."""
+    parts = _part_columns(sources, pa.array(groups, pa.string()))
+    return parts.add_column(0, PARTS_SCHEMA.field(0), pa.array(shard_index, pa.int32()))
+
+
+def _part_columns(sources: pa.Table, groups: pa.Array | pa.ChunkedArray) -> pa.Table:
     num_rows = sources.num_rows
-    defaults: dict[str, Any] = {
-        "shard_index": shard_index,
-        "group_id": pa.array(groups, pa.string()),
-        "content_version": [""] * num_rows,
-        "is_context": np.zeros(num_rows, bool),
+    defaults = {
+        "group_id": groups,
+        "content_version": pa.repeat("", num_rows),
+        "is_context": pa.array(np.zeros(num_rows, bool)),
     }
     columns = [
-        sources[field.name].combine_chunks() if field.name in sources.column_names else pa.array(defaults[field.name])
-        for field in PARTS_SCHEMA
+        sources[field.name] if field.name in sources.column_names else defaults[field.name] for field in PART_FIELDS
     ]
-    return pa.table(columns, names=PARTS_SCHEMA.names).cast(PARTS_SCHEMA)
+    return pa.table(columns, schema=pa.schema(PART_FIELDS))
 
 
 def _shards(
-    sources: pa.Table,
-    groups: NDArray[Any],
+    parts: pa.Table,
+    rows: NDArray[np.int64],
     cut: NDArray[np.int64],
     estimate: NDArray[np.int64],
     of: tuple[str, int, int],
 ) -> Shards:
+    """Return the shards that `rows` of `parts` (PART_FIELDS) make; `cut` and `estimate` are of each row."""
     split, generation, attempt = of
-    ordinals, first, index, counts = np.unique(cut, return_index=True, return_inverse=True, return_counts=True)
+    ordinals, first, counts = np.unique(cut, return_index=True, return_counts=True)
     table = pa.table(
         {
             "shard_id": pa.array([""] * len(ordinals), pa.string()),
@@ -257,7 +322,7 @@ def _shards(
         },
         schema=SHARDS_SCHEMA,
     )
-    return Shards(table, part_rows(sources, list(groups), index))
+    return Shards(table, (Picks(parts, rows, np.append(first, len(rows))),))
 
 
 def _wanted_shards(settings: ShardSettings, total_num_bytes: int) -> int:

@@ -96,7 +96,7 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
     kept = drop_parts(in_shards, [*changes.replanned, *emptied], changes.removed)
     # A shard none of whose parts is left would stand beside one of the same name, were they planned like that again.
     dropped = sorted(set(base.tables.shards["shard_id"].to_pylist()) - set(kept["shard_id"].to_pylist()))
-    num_planned = shards.parts.num_rows - int(pc.sum(shards.parts["is_context"]).as_py() or 0)
+    num_planned = int(pc.sum(shards.shards["num_parts"]).as_py() or 0)
     num_listed = inventory.sources.num_rows
     if kept.num_rows + num_planned != num_listed:
         raise AssertionError(f"planning lost sources: {kept.num_rows} kept + {num_planned} planned of {num_listed}")
@@ -119,6 +119,9 @@ def draft_plan(work: Planning, base: Base) -> Draft | None:
 
 def without_filtered(inventory: Inventory, grouping: Grouping) -> tuple[Inventory, pa.Table]:
     """Return (the inventory without the sources that `grouping` filters, those sources with their `reason`)."""
+    if not grouping.filtered:
+        empty = inventory.sources.slice(0, 0)
+        return inventory, empty.append_column("reason", pa.array([], pa.string()))
     keys = pa.array(sorted(grouping.filtered), pa.string())
     is_filtered = pc.is_in(inventory.sources["source_key"], value_set=keys)
     out = inventory.sources.filter(is_filtered)
@@ -187,13 +190,15 @@ def _filtered_parts(copies: pa.Table, recipe: Recipe, group_of: GroupOf) -> list
 def _fresh(new: pa.Table, target: Target, group_of: GroupOf, generation: int) -> Shards:
     """Return shards for new sources, those of one attempt together, numbered through."""
     packed = []
-    for attempt in sorted(set(new["attempt"].to_pylist())):
-        mine = new.filter(pc.equal(new["attempt"], attempt)).drop_columns(["attempt"])
+    attempts = sorted(pc.unique(new["attempt"]).to_pylist())
+    for attempt in attempts:
+        mine = new if len(attempts) == 1 else new.filter(pc.equal(new["attempt"], attempt))
+        mine = mine.drop_columns(["attempt"])
         packed.append(pack(mine, target.task, target.recipe, group_of, generation=generation, attempt=attempt))
     shards = Shards.concat(packed)
     column = SHARDS_SCHEMA.get_field_index("ordinal")
     ordinals = pa.array(np.arange(len(shards), dtype=np.int32))
-    return Shards(shards.shards.set_column(column, "ordinal", ordinals), shards.parts)
+    return replace(shards, shards=shards.shards.set_column(column, "ordinal", ordinals))
 
 
 def _replanned(changes: Changes, base: Tables, group_of: GroupOf) -> tuple[list[Shards], list[str]]:
@@ -218,7 +223,7 @@ def _replanned(changes: Changes, base: Tables, group_of: GroupOf) -> tuple[list[
             ],
             SHARDS_SCHEMA,
         )
-        planned.append(Shards(table, parts))
+        planned.append(Shards.of(table, parts))
     return planned, emptied
 
 
@@ -267,7 +272,7 @@ def _without_stale_receipts(
             versions[row] = fresh.get(keys[row], "")
     column = PARTS_SCHEMA.get_field_index("content_version")
     parts = shards.parts.set_column(column, "content_version", pa.array(versions, pa.string()))
-    return with_ids(Shards(shards.shards, parts), recipe, assets)
+    return with_ids(Shards.of(shards.shards, parts), recipe, assets)
 
 
 def read_checked(store: Store) -> pa.Table:

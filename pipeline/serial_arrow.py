@@ -102,14 +102,29 @@ def read_csv(data: bytes, column_types: Mapping[str, pa.DataType]) -> pa.Table:
 
 def sorted_by(table: pa.Table, *columns: str) -> pa.Table:
     """Return `table` in ascending order of `columns`, the first being the major one; equal rows keep their order."""
-    order = pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns])
-    return table.take(order)
+    return taken(table, pc.sort_indices(table, sort_keys=[(column, "ascending") for column in columns]))
+
+
+def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+    """Return some rows of a table; columns that are one in memory stay one."""
+    made: dict[tuple[object, ...], pa.ChunkedArray] = {}
+    columns = []
+    for column in table.columns:
+        place = (column.type, *((_addresses(chunk), chunk.offset, len(chunk)) for chunk in column.chunks))
+        if place not in made:
+            made[place] = column.take(rows)
+        columns.append(made[place])
+    return pa.Table.from_arrays(columns, schema=table.schema)
 
 
 def sums(table: pa.Table, by: str, column: str) -> dict[Any, int]:
     """Return the sum of `column` for each value of `by`."""
     grouped = table.group_by(by, use_threads=False).aggregate([(column, "sum")])
     return dict(zip(grouped[by].to_pylist(), grouped[f"{column}_sum"].to_pylist(), strict=True))
+
+
+def _addresses(array: pa.Array) -> tuple[int, ...]:
+    return tuple(buffer.address if buffer is not None else 0 for buffer in array.buffers())
 
 
 def _opened(source: bytes | IO[bytes] | io.RawIOBase) -> pa.NativeFile:

@@ -31,7 +31,7 @@ def shards_of(of: Target, keys: list[str], generation: int = 1) -> Shards:
     shards = pack(inventory_rows(keys, 3000), Tiny(), of.recipe, str, generation=generation)
     ordinals = pa.array(range(len(shards)), pa.int32())
     numbered = shards.shards.set_column(SHARDS_SCHEMA.get_field_index("ordinal"), "ordinal", ordinals)
-    return with_ids(Shards(numbered, shards.parts), of.recipe, {})
+    return with_ids(Shards.of(numbered, shards.parts), of.recipe, {})
 
 
 def plan_of(of: Target, shards: Shards, num_sources: int | None = None, **changes: object) -> Plan:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unlabeled.pipeline.serial_arrow import ParquetReader, read_csv, read_footer, read_parquet, sorted_by, sums
+from unlabeled.pipeline.serial_arrow import ParquetReader, read_csv, read_footer, read_parquet, sorted_by, sums, taken
 
 _TABLE = pa.table({"key": ["b", "a", "b", "c"], "number": [1, 2, 3, 4]})
 
@@ -80,3 +80,11 @@ def test_no_thread_of_arrow_is_started(tmp_path: Path) -> None:
     path.write_bytes(_parquet(pa.concat_tables([_TABLE] * 10_000), row_group_size=1000))
     done = subprocess.run([sys.executable, "-c", _PROGRAM, path], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_columns_that_are_one_in_memory_stay_one() -> None:
+    key = pa.array(["a", "b", "c"])
+    found = taken(pa.table({"key": key, "unit": key, "other": pa.array(["a", "b", "d"])}), pa.array([2, 0]))
+    assert found.to_pydict() == {"key": ["c", "a"], "unit": ["c", "a"], "other": ["d", "a"]}
+    addresses = [column.chunk(0).buffers()[2].address for column in found.columns]
+    assert addresses[0] == addresses[1] != addresses[2]

@@ -69,7 +69,7 @@ def plan_of(
     if with_versions:
         versions = [with_versions.get(key, "") for key in shards.parts["source_key"].to_pylist()]
         at = PARTS_SCHEMA.get_field_index("content_version")
-        shards = Shards(shards.shards, shards.parts.set_column(at, "content_version", pa.array(versions)))
+        shards = Shards.of(shards.shards, shards.parts.set_column(at, "content_version", pa.array(versions)))
     nothing = Inventory("", inventory_rows([]), inventory.rejected, 0)
     draft = Draft(
         base_version=0,
