@@ -1,10 +1,11 @@
-"""How long a run takes to start, and to find nothing new, over very many keys that are not there (simulated_s3.py).
+"""How long a run takes to start, and to find nothing new, over very many keys.
 
     python -m tests.bench.bench_scale start [--keys 1000000]       listed, planned, first shard begun
     python -m tests.bench.bench_scale unchanged [--keys 1000000]   a second run, after all shards were made
 
-Prints one JSON object: seconds, CPU seconds and peak memory of the driver, by phase. `unchanged` makes no example:
-every shard's receipt is written as a worker would write it.
+The keys are not there (simulated_s3.py), or with `--store seaweedfs` they are: small pictures, put before the clock
+starts. Prints one JSON object: seconds, CPU seconds and peak memory of the driver, by phase, and the bytes of the plan
+and of the tables. `unchanged` makes no example: every shard's receipt is written as a worker would write it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,13 @@ from unlabeled.pipeline.ledger import Outcome, Receipt, write_receipt
 from unlabeled.pipeline.materialize import Request, materialize
 from unlabeled.pipeline.plan_store import read_parts
 from unlabeled.pipeline.shard import Target
-from unlabeled.pipeline.storage import StoreOptions
+from unlabeled.pipeline.storage import Store, StoreOptions
 from unlabeled.pipeline.work import WorkUnit
+
+from tests.bench.simulated_s3 import KEYS_PER_FOLDER, PICTURE
+from tests.seaweed import start_seaweed
+
+BUCKET = "bucket"
 
 
 class Begun(Exception):
@@ -66,13 +73,37 @@ def simulated_s3(num_keys: int) -> Iterator[StoreOptions]:
             server.kill()
 
 
+@contextlib.contextmanager
+def seaweedfs(num_keys: int) -> Iterator[StoreOptions]:
+    """Serve a bucket of `num_keys` small pictures from SeaweedFS and yield how to reach it."""
+    with tempfile.TemporaryDirectory(prefix="weed-") as folder:
+        server = start_seaweed(Path(folder))
+        try:
+            server.client().create_bucket(Bucket=BUCKET)
+            options = StoreOptions(
+                server.endpoint_url, access_key_id=server.access_key_id, secret_access_key=server.secret_access_key
+            )
+            store = Store.open(f"s3://{BUCKET}", options)
+            keys = (f"part-{number // KEYS_PER_FOLDER:04d}/{number:06d}.jpg" for number in range(num_keys))
+            with ThreadPoolExecutor(16) as pool:
+                for _ in pool.map(lambda key: store.put(key, PICTURE), keys):
+                    pass
+            yield options
+        finally:
+            server.kill()
+
+
+_STORES = {"simulated": simulated_s3, "seaweedfs": seaweedfs}
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "unchanged"))
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--store", choices=(*_STORES,), default="simulated")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, simulated_s3(arguments.keys) as options:
+    with tempfile.TemporaryDirectory() as folder, _STORES[arguments.store](arguments.keys) as options:
         found = _run(Path(folder), options, stop=arguments.what == "start")
         if arguments.what == "unchanged":
             found = {"first": found, "second": _run(Path(folder), options, stop=False)}
@@ -80,7 +111,7 @@ def main() -> None:
 
 
 def _run(folder: Path, options: StoreOptions, *, stop: bool) -> dict[str, Any]:
-    spec = Materialize(["image_rotation"], "s3://bucket", str(folder / "out"), Settings(), store_options=options)
+    spec = Materialize(["image_rotation"], f"s3://{BUCKET}", str(folder / "out"), Settings(), store_options=options)
     phases, begun, cpu = Phases(), time.monotonic(), time.process_time()
     outputs = spec.outputs()
     listed: list[Inventory] = []
@@ -99,7 +130,7 @@ def _run(folder: Path, options: StoreOptions, *, stop: bool) -> dict[str, Any]:
             for job in unit.jobs
         )
 
-    request = Request(outputs, "s3://bucket", take_inventory, lambda _: {}, lambda *_: {}, spec.settings.run)
+    request = Request(outputs, f"s3://{BUCKET}", take_inventory, lambda _: {}, lambda *_: {}, spec.settings.run)
     with contextlib.suppress(Begun):
         materialize(request, execute, phases)
     phases.phase("end")
@@ -110,7 +141,14 @@ def _run(folder: Path, options: StoreOptions, *, stop: bool) -> dict[str, Any]:
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "plan_mb": _size_mb(folder / "out" / "_plans"),
+        "tables_mb": _size_mb(folder / "out" / "_tables"),
+        "receipts_mb": _size_mb(folder / "out" / "_receipts"),
     }
+
+
+def _size_mb(folder: Path) -> float:
+    return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, 1)
 
 
 def _made(target: Target, shard: Mapping[str, Any], parts: Any) -> dict[str, Any]:
