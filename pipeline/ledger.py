@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -167,7 +168,12 @@ def listed_receipts(store: Store) -> set[str]:
 
 
 def read_receipts(store: Store, shard_ids: Iterable[str]) -> list[Receipt]:
-    """Return the receipts of `shard_ids`, in order, read in parallel.
+    """Return the receipts of `shard_ids`, in order; raises as `each_receipt`."""
+    return [*each_receipt(store, shard_ids)]
+
+
+def each_receipt(store: Store, shard_ids: Iterable[str]) -> Iterator[Receipt]:
+    """Yield the receipts of `shard_ids`, in order, read in parallel, few of them ahead: a part takes half a kilobyte.
 
     Raises:
         NotFound, CorruptData: naming the receipt.
@@ -177,8 +183,14 @@ def read_receipts(store: Store, shard_ids: Iterable[str]) -> list[Receipt]:
         key = receipt_key(shard_id)
         return Receipt.from_json(store.get(key), key)
 
+    waiting: deque[Future[Receipt]] = deque()
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        return list(pool.map(read, shard_ids))
+        for shard_id in shard_ids:
+            waiting.append(pool.submit(read, shard_id))
+            if len(waiting) > _NUM_THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def begin_attempt(store: Store, shard_id: str) -> int:

@@ -20,7 +20,7 @@ from .groups import group_function
 from .increment import Hasher
 from .inventory import Inventory
 from .lease import check_newest
-from .ledger import PartName, listed_receipts, read_receipts
+from .ledger import PartName, Receipt, each_receipt, listed_receipts
 from .manifest import (
     Manifest,
     Tables,
@@ -348,6 +348,13 @@ def _joined(todo: Sequence[Job], plans: Sequence[Plan | None]) -> list[WorkUnit]
     return [WorkUnit(tuple(jobs), sum(job.shard["num_parts"] for job in jobs)) for jobs in members.values()]
 
 
+def _noting(target: Target, shard_ids: Sequence[str], files: list[Receipt]) -> Iterator[Receipt]:
+    """Yield the receipts of shards, and put what they say of files into `files`."""
+    for receipt in each_receipt(target.store, shard_ids):
+        files.append(replace(receipt, outcomes=()))
+        yield receipt
+
+
 def _publish(request: Request, target: Target, plan: Plan, base: Base) -> None:
     shard_ids = plan.shards["shard_id"].to_pylist()
     missing = set(shard_ids) - listed_receipts(target.store)
@@ -355,9 +362,9 @@ def _publish(request: Request, target: Target, plan: Plan, base: Base) -> None:
         raise UnlabeledError(
             f"{len(missing)} of {len(shard_ids)} shards were not made (first: {min(missing)}); run it again."
         )
-    receipts = read_receipts(target.store, shard_ids)
-    check_files(target.store, receipts)
-    tables = assemble(plan, Tables() if plan.header.is_rebuild else base.tables, receipts)
+    files: list[Receipt] = []
+    tables = assemble(plan, Tables() if plan.header.is_rebuild else base.tables, _noting(target, shard_ids, files))
+    check_files(target.store, files)
     counts = check_counts(tables, plan.header.num_skipped_markers, request.run.rejects)
     if counts.num_examples == 0:
         reasons = {**counts.filtered_by_reason, **counts.rejected_by_reason}
