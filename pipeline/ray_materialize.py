@@ -36,6 +36,8 @@ from .worker_fence import fence_of
 _MAX_CLOSING = 2
 #: Groups of shards that a worker has at once: one at work, one waiting.
 _MAX_GROUPS_IN_FLIGHT = 2
+#: The smallest group of shards is this part of a run, or where there are many CPUs a quarter of a CPU's share.
+_MIN_NUM_TASKS = 512
 _NO_PROGRESS_SECONDS = 6 * 3600
 #: Rows that a task hands back, one a shard.
 RESULT_SCHEMA = pa.schema(
@@ -104,7 +106,7 @@ def run_units(
         return
     send_along(targets)
     total = sum(unit.weight for unit in units)
-    groups = group_units(units, num_slots, max(1, total // 512))
+    groups = group_units(units, num_slots, max(1, total // max(_MIN_NUM_TASKS, 4 * num_slots)))
     rows = [{"jobs": json.dumps([[_job_json(job) for job in unit.jobs] for unit in group])} for group in groups]
     name = "_".join(["materialize", *(target.recipe.task.name for target in targets)])
     for table in run_on_workers(_Worker, (targets, inputs, run.hang_seconds), rows, name, run, num_slots):

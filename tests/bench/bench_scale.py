@@ -25,6 +25,7 @@ from typing import Any
 
 from unlabeled.jobs.config import Settings
 from unlabeled.jobs.materialize import Materialize
+from unlabeled.pipeline.config import ShardSettings
 from unlabeled.pipeline.inventory import Inventory
 from unlabeled.pipeline.ledger import Outcome, Receipt, write_receipt
 from unlabeled.pipeline.materialize import Request, materialize
@@ -101,17 +102,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "unchanged"))
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--shard-bytes", type=int, default=ShardSettings().target_num_bytes)
     parser.add_argument("--store", choices=(*_STORES,), default="simulated")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, _STORES[arguments.store](arguments.keys) as options:
-        found = _run(Path(folder), options, stop=arguments.what == "start")
+        settings = Settings(shard=ShardSettings(target_num_bytes=arguments.shard_bytes))
+        found = _run(Path(folder), options, settings, stop=arguments.what == "start")
         if arguments.what == "unchanged":
-            found = {"first": found, "second": _run(Path(folder), options, stop=False)}
+            found = {"first": found, "second": _run(Path(folder), options, settings, stop=False)}
     print(json.dumps(found, indent=1))
 
 
-def _run(folder: Path, options: StoreOptions, *, stop: bool) -> dict[str, Any]:
-    spec = Materialize(["image_rotation"], f"s3://{BUCKET}", str(folder / "out"), Settings(), store_options=options)
+def _run(folder: Path, options: StoreOptions, settings: Settings, *, stop: bool) -> dict[str, Any]:
+    spec = Materialize(["image_rotation"], f"s3://{BUCKET}", str(folder / "out"), settings, store_options=options)
     phases, begun, cpu = Phases(), time.monotonic(), time.process_time()
     outputs = spec.outputs()
     listed: list[Inventory] = []
