@@ -74,7 +74,8 @@ def run_engine(photographs: Path, output: Path) -> dict[str, Any]:
     command = [
         *(sys.executable, "-c", "from unlabeled.jobs.cli import main; main()", "materialize", "--json"),
         *("--task", "image_rotation", "--input", str(photographs), "--output", str(output), "--num-cpus", "2"),
-        *("--set", "task.upscale=allow"),
+        # As the loop and the peers do it: they keep colour as it is.
+        *("--set", "task.upscale=allow", "--set", "task.color_px=1"),
     ]
     report = _json_of(command, output)
     return report | {"cpu_seconds": sum(report["cpu_seconds_by_stage"].values())}

@@ -25,7 +25,7 @@ def rng(key: str = "a.jpg") -> ItemRng:
 @given(st.integers(0, 50), st.integers(64, 200), st.integers(64, 200))
 def test_turning_back_by_the_label_gives_the_crop(seed: int, width_px: int, height_px: int) -> None:
     item = samples.image_item(seed, width_px, height_px)
-    for example in TASK.examples(item, rng()):
+    for example in dataclasses.replace(TASK, color_px=1).examples(item, rng()):
         upright = item.crop(example.values["crop_box"], 64, 64)
         assert np.array_equal(np.rot90(example.values["image"], -example.values["label"]), upright)
         assert example.values["angle_deg"] == 90 * example.values["label"]
@@ -33,7 +33,7 @@ def test_turning_back_by_the_label_gives_the_crop(seed: int, width_px: int, heig
 
 def test_all_turns_are_of_one_picture_whose_colour_is_coarse() -> None:
     item = samples.image_item(2, 96, 80)
-    for example in dataclasses.replace(TASK, color_px=2).examples(item, rng()):
+    for example in TASK.examples(item, rng()):
         upright = coarsen_color(item.crop(example.values["crop_box"], 64, 64), 2)
         assert np.array_equal(np.rot90(example.values["image"], -example.values["label"]), upright)
 
