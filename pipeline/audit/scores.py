@@ -9,7 +9,7 @@ Journal of Human Resources 50, 2015, sections II and VI.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +67,13 @@ class Score:
         half = max(self.high - self.value, self.value - self.low)
         needed = max(by_groups, self.num_examples * (half / wanted) ** 2)
         return max(1, int(np.ceil(needed)) - self.num_examples)
+
+    def with_error(self, standard_error: float) -> Score:
+        """Return the score with this standard error and its interval, where that is larger than its own."""
+        if standard_error <= self.standard_error:
+            return self
+        half = _quantile(max(1, self.num_groups - 1)) * standard_error
+        return replace(self, low=self.value - half, high=self.value + half, standard_error=standard_error)
 
     def p_above(self, threshold: float) -> float:
         """Return the one-sided p-value of the hypothesis that the true score is at most `threshold`."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def batches(data: Any, num: int = 3, start: int = 0, **settings: Any) -> list[Batch]:
     return list(Loader(data, LoaderSettings(**{"global_batch_size": 8, **settings})).batches(start, start + num))
+
+
+def loading() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "trainers.loader_child" in str(child.cmdline())]
 
 
 def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
@@ -83,18 +85,17 @@ def test_what_a_process_finds_damaged_is_raised_here(tmp_path: Path) -> None:
 def test_a_process_that_is_killed_is_missed(store: Store) -> None:
     feed = Loader(store.uri, LoaderSettings(global_batch_size=8, num_processes=2)).batches()
     next(feed)
-    os.kill(psutil.Process().children()[-1].pid, signal.SIGKILL)
+    loading()[-1].kill()
     with pytest.raises(LoaderProcessDied, match="status -9"):
         list(itertools.islice(feed, 10))
 
 
 def test_leaving_early_ends_the_processes(store: Store) -> None:
-    before = len(psutil.Process().children())
     feed = Loader(store.uri, LoaderSettings(global_batch_size=8, num_processes=2)).batches()
     next(feed)
-    assert len(psutil.Process().children()) == before + 2
+    assert len(loading()) == 2
     feed.close()  # type: ignore[attr-defined]
-    assert len(psutil.Process().children()) == before
+    assert loading() == []
 
 
 def test_a_number_that_does_not_divide_the_batch_is_refused(store: Store) -> None:

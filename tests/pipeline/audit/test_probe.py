@@ -52,6 +52,17 @@ def test_noise_fails_no_more_often_than_promised() -> None:
     assert all(score.num_groups == 40 > MIN_GROUPS for score in scores)
 
 
+def test_a_rule_that_is_right_by_luck_in_many_sources_does_not_fail() -> None:
+    """The draw tells nothing, but here its luck holds in more sources than they differ by."""
+    sizes = [20] * 4 + [6] * 30
+    groups = np.repeat(np.arange(34), sizes)
+    draws = np.concatenate([np.arange(num) for num in sizes])
+    labels = permute(draws % 2, groups, np.random.default_rng(0))
+    score = probe(np.eye(20, dtype=np.float32)[draws], labels, groups, is_regression=False, seed=0).score
+    assert score.value > 0.1
+    assert score.verdict == "inconclusive"
+
+
 def test_constant_cues_and_values_that_are_no_numbers_say_nothing() -> None:
     cues = np.full((400, 2), np.nan, np.float32)
     score = probe(cues, LABELS, GROUPS, is_regression=False, seed=0).score

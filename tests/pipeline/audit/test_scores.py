@@ -93,6 +93,14 @@ def test_verdicts(value: float, half: float, num_groups: int, verdict: str) -> N
     assert _score(value, half, num_groups).verdict == verdict
 
 
+def test_a_larger_error_widens_the_interval_and_a_smaller_one_changes_nothing() -> None:
+    score = Score(0.2, 0.1, 0.3, 0.05, 400, 100)
+    assert score.with_error(0.04) == score
+    wider = score.with_error(0.1)
+    assert (wider.value, wider.standard_error) == (0.2, 0.1)
+    assert wider.high - 0.2 == pytest.approx(0.2 - wider.low) == pytest.approx(0.1984, abs=1e-3)
+
+
 def test_as_many_examples_are_missing_as_the_half_width_needs() -> None:
     assert _score(0.0, 0.1).num_missing == 3000
     assert _score(0.0, 0.04).num_missing == 0
