@@ -30,6 +30,9 @@ _NUM_FREQUENCIES = 48
 _MIN_CONTRAST = 4.0
 #: Two sounds are copies where details correlate at least this much and the tempo differs at most by this share.
 _MIN_CORRELATION, _MAX_TEMPO = 0.95, 0.035
+#: A short sound has few details, and one speaker says a word twice alike: among 1,000 spoken digits, 128 pairs reached
+#: 0.95 and 4 reached 0.97, as did 249 of 250 copies.
+_SHORT_MS, _MIN_CORRELATION_OF_SHORT = 2000.0, 0.97
 _MAX_BITS = 10
 
 
@@ -58,15 +61,18 @@ def copies(data: list[bytes]) -> Pairs:
     if len(levels) > 1:
         for pairs, begin in candidates(levels, _hash_weights(), _MAX_BITS):
             whole, copy = pairs.T
-            verdict = _are_copies(levels[whole], levels[copy], begin, duration[copy] / duration[whole])
+            verdict = _are_copies(levels[whole], levels[copy], begin, duration[whole], duration[copy])
             found.append(detailed[pairs[verdict]])
     return np.concatenate(found)
 
 
-def _are_copies(whole: Levels, copy: Levels, begin: Intervals, ratio: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether each `copy` is about the interval `begin` of `whole`, bool [n]; `ratio`: of their durations."""
+def _are_copies(
+    whole: Levels, copy: Levels, begin: Intervals, whole_ms: NDArray[np.float64], copy_ms: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return whether each `copy` is about the interval `begin` of `whole`, bool [n]."""
     best, at = aligned(whole, copy, begin, _NUM_FREQUENCIES)
-    verdict: NDArray[np.bool_] = (best >= _MIN_CORRELATION) & (np.abs(ratio / at[:, 1] - 1) <= _MAX_TEMPO)
+    least = np.where(copy_ms < _SHORT_MS, _MIN_CORRELATION_OF_SHORT, _MIN_CORRELATION)
+    verdict: NDArray[np.bool_] = (best >= least) & (np.abs(copy_ms / whole_ms / at[:, 1] - 1) <= _MAX_TEMPO)
     return verdict
 
 

@@ -69,3 +69,10 @@ def test_silence_and_what_is_too_short_have_no_fingerprint(num_samples: int) -> 
 def test_a_steady_tone_is_a_copy_of_nothing() -> None:
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)
     assert not len(audio.copies([taken(sound(tone)), taken(sound(tone))]))
+
+
+@pytest.mark.parametrize(("seconds", "share_of_other", "is_copy"), [(4.0, 0.016, True), (1.0, 0.01, False)])
+def test_a_short_sound_must_agree_more(seconds: float, share_of_other: float, is_copy: bool) -> None:
+    whole = phrase(1, seconds)
+    other = whole + share_of_other * phrase(51, seconds)
+    assert bool(len(audio.copies([taken(sound(whole)), taken(sound(other))]))) == is_copy
