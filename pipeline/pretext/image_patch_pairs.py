@@ -11,7 +11,7 @@ patch alone tells nothing. Other shortcuts closed here: patches never touch, neg
 all) are about as far apart as positives, and every patch gets a histogram, resolution, noise and JPEG quality of its
 own, so that neither colour nor noise nor compression tells the picture. Each is lowered below the resolution of its
 source, so that no trace of the source's sensor, enlargement or compression is left, whatever the other patch's is
-(tests/bench/2026-11-25-audit.md has what was told before, and is now).
+(tests/bench/2026-11-27-audit.md has what was told before, and is now).
 """
 
 from __future__ import annotations
