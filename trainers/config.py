@@ -72,6 +72,12 @@ class RunSettings(_Settings):
     num_cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray; default all")
     address: str | None = Field(None, description="address of a Ray cluster; default a local Ray")
     max_failures: int = Field(3, ge=-1, description="how often workers are started again after one died; -1: always")
+    min_workers: int | None = Field(
+        None, ge=1, description="fewest workers to go on with once a machine is lost; default: all"
+    )
+    replacement_seconds: float = Field(
+        600.0, ge=0, description="how long a lost machine's replacement is waited for, before fewer workers go on"
+    )
     checkpoint_seconds: float = Field(300.0, ge=0, description="time between checkpoints")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints, instead of a time")
     keep_checkpoints: int = Field(2, ge=1, description="newest ones that are kept")

@@ -44,7 +44,7 @@ from .objectives.shapes import Material
 from .parallel import compile_blocks, whole_state
 from .ranks import Ranks
 from .run import PretrainResult, Run, finish, freeze, resolve
-from .sequence import Last, num_shares_of
+from .sequence import Last, num_shares_of, world_sizes
 from .source import open_source
 
 _DRAWS = "augment_draws"
@@ -70,6 +70,11 @@ def prepare(data: str | Sequence[DataShare], output: str, settings: PretrainSett
         raise ConfigError(
             f"`compute.micro_batch_size`: {found.manifest.objective} compares the examples of a batch with each "
             "other, so it cannot be cut; lower `batch_size` instead."
+        )
+    if settings.run.min_workers is not None and settings.run.min_workers > settings.run.num_workers:
+        raise ConfigError(
+            f"`run.min_workers`: found {settings.run.min_workers}, expected at most `run.num_workers` "
+            f"({settings.run.num_workers})."
         )
     _loader(run, objective, Ranks(0, max(1, settings.run.num_workers)), settings.compute.num_loader_processes or 0)
     freeze(run)
@@ -148,6 +153,14 @@ def _stretch(settings: PretrainSettings, loader: Loader) -> Stretch:
 def _loader(run: Run, objective: PretextObjective, ranks: Ranks, num_processes: int = 0) -> Loader:
     more = {"seed": run.settings.seed, "num_processes": num_processes}
     return Loader(run.shares, _loader_settings(run, objective, ranks, **more))
+
+
+def possible_world_sizes(run: Run) -> list[int]:
+    """Return on how many workers the run may go on when a machine is lost, the most first."""
+    settings = run.settings
+    num_bundles = settings.batch_size // material(run).manifest.bundle_size
+    fewest = settings.run.min_workers or settings.run.num_workers
+    return world_sizes(settings.run.num_workers, fewest, settings.num_lanes, num_bundles)
 
 
 def feeding_processes(run: Run, manifest: Manifest, compute: Compute, world_size: int) -> int:

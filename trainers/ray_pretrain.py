@@ -1,18 +1,22 @@
 """Pretraining on Ray Train: workers, their restarts after a fault, reports to the driver, stopping on request.
 
-Ray restarts all workers when one dies. They go on from the newest checkpoint that is committed in the run's folder:
-what was reported to Ray is registered only when its controller polls, so no checkpoint is handed to Ray at all.
+When a worker dies, all are started again, on as many as there is room for. They go on from the newest checkpoint that
+is committed in the run's folder: what was reported to Ray is registered only when its controller polls, so no
+checkpoint is handed to Ray at all. Ray's own restarts are not used: they would wait for a lost machine for ever, or,
+elastic, take numbers of workers among which the lanes cannot be dealt.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -27,8 +31,9 @@ from ..pipeline.storage import last_name
 from .config import PretrainSettings
 from .loop import Diverged, Report
 from .placing import Machine, cpus_for_each, num_places
-from .pretrain import pretrain_here
+from .pretrain import possible_world_sizes, pretrain_here
 from .ranks import Ranks
+from .ray_scaling import wait_for_room
 from .run import PretrainResult, Run
 
 #: Time between two looks of the driver for reports, and of the first worker for a request to stop.
@@ -62,27 +67,25 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
         Interrupted: `should_stop` said so; a checkpoint was committed first, running again goes on.
         UnlabeledError: the loss is not finite, or workers died more often than `run.max_failures`.
     """
-    scaling = _scaling(run.settings)
+    workers = _first_workers(run.settings)
+    sizes = possible_world_sizes(run)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     # Each report waits until the controller has looked for the one before: every two seconds by default, which would
     # slow quick steps down to that. A worker that died is found sooner, too.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     mailbox = _mailbox_here()
     with _watching(mailbox, report, should_stop), tempfile.TemporaryDirectory() as scratch:
-        trainer = TorchTrainer(
-            _worker,  # type: ignore[arg-type]
-            train_loop_config={"run": run.model_dump(mode="json"), "mailbox": mailbox},
-            scaling_config=scaling,
-            run_config=RunConfig(
-                name="pretrain",
-                storage_path=scratch,
-                failure_config=FailureConfig(max_failures=run.settings.run.max_failures),
-            ),
-        )
-        try:
-            answer: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
-        except ray.train.TrainingFailedError as error:
-            raise UnlabeledError(f"the workers failed more often than `run.max_failures` allows: {error}") from error
+        for num_failures in itertools.count():
+            try:
+                answer = _fit(run, workers, mailbox, scratch, num_failures)
+                break
+            except ray.train.TrainingFailedError as error:
+                if num_failures == run.settings.run.max_failures:
+                    raise UnlabeledError(
+                        f"the workers failed more often than `run.max_failures` allows: {error}"
+                    ) from error
+            seconds = run.settings.run.replacement_seconds
+            workers = replace(workers, num=wait_for_room(sizes, workers.of_each, seconds, should_stop))
     if "interrupted" in answer:
         raise Interrupted(answer["interrupted"])
     if "diverged" in answer:
@@ -90,7 +93,32 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
     return PretrainResult.model_validate(answer["result"])
 
 
-def _scaling(settings: PretrainSettings) -> ScalingConfig:
+@dataclass(frozen=True)
+class _Workers:
+    """How many, whether they have a GPU each, and the resources of each."""
+
+    num: int
+    use_gpu: bool
+    of_each: dict[str, float]
+
+
+def _fit(run: Run, workers: _Workers, mailbox: Any, scratch: str, number: int) -> dict[str, Any]:
+    """Start the workers for the `number`-th time and return the first one's answer; raises TrainingFailedError."""
+    trainer = TorchTrainer(
+        _worker,  # type: ignore[arg-type]
+        train_loop_config={"run": run.model_dump(mode="json"), "mailbox": mailbox},
+        scaling_config=ScalingConfig(
+            num_workers=workers.num, use_gpu=workers.use_gpu, resources_per_worker=workers.of_each
+        ),
+        run_config=RunConfig(
+            name=f"pretrain-{number}", storage_path=scratch, failure_config=FailureConfig(max_failures=0)
+        ),
+    )
+    answer: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
+    return answer
+
+
+def _first_workers(settings: PretrainSettings) -> _Workers:
     num_workers, machines = settings.run.num_workers, _machines()
     num_gpus = sum(one.num_gpus for one in machines)
     use_gpu = settings.compute.device == "cuda" or (settings.compute.device == "auto" and num_gpus >= num_workers)
@@ -102,7 +130,8 @@ def _scaling(settings: PretrainSettings) -> ScalingConfig:
             f"`run.num_workers`: {num_workers} workers of {num_cpus:g} CPUs each do not fit on machines "
             f"that have {', '.join(f'{one.num_cpus:g}' for one in machines)} for them."
         )
-    return ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": num_cpus})
+    of_each = {"CPU": num_cpus, "GPU": 1.0} if use_gpu else {"CPU": num_cpus}
+    return _Workers(num_workers, use_gpu, of_each)
 
 
 def _machines() -> list[Machine]:

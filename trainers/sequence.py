@@ -86,6 +86,12 @@ def check_world(world_size: int, rank: int, num_lanes: int, num_bundles_per_step
         raise ConfigError(f"rank: found {rank}, expected 0 to {world_size - 1} (world_size is {world_size}).")
 
 
+def world_sizes(num_workers: int, min_workers: int, num_lanes: int, num_bundles_per_step: int) -> list[int]:
+    """Return the numbers of workers that a run may have, the most first: each gets whole lanes and equal batches."""
+    common = math.gcd(num_lanes, num_bundles_per_step)
+    return [size for size in range(num_workers, min_workers - 1, -1) if common % size == 0]
+
+
 def num_shares_of(world_size: int, num_lanes: int, num_bundles_per_step: int) -> int:
     """Return into how many equal shares, each of whole lanes, one rank's share of a batch can be cut."""
     return math.gcd(num_lanes, num_bundles_per_step) // world_size

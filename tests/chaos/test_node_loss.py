@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.loading import turns
 from tests.ray_head import RayHead, RayNode, forget_token, start_head, start_node
 from tests.runs import Place, files_of, materialize_arguments, num_receipts, put_photographs
 from tests.seaweed import SeaweedServer
+from tests.training_cli import losses, pretrain_arguments
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
 
@@ -100,27 +100,11 @@ def test_pretrain_survives_the_loss_of_a_node(
 ) -> None:
     """One worker on each node; the second node is gone after the first checkpoint, and another one joins."""
     data = copied(turns(tmp_path), Store.open(f"{s3.uri}/turns", s3.options))
-
-    def submit(output: str) -> str:
-        command = CommandLine(
-            *("pretrain", "--data", data.uri, "--output", f"{s3.uri}/{output}", "--num-workers", "2"),
-            *("--encoder", "vit-mini", "--set", "encoder.patch_px=8", "--epochs", "4", "--batch-size", "16"),
-            *("--set", "compute.precision=float32", "--set", "run.cpus_per_worker=1"),
-            *("--set", "run.log_steps=1", "--set", "run.checkpoint_steps=5"),
-        )
-        return client.submit(command, driver_resources={"head": 1}).submission_id
-
-    calm = client.wait(submit("calm"), timeout_seconds=PATIENCE_SECONDS)
+    calm = client.wait(pretrain(client, data, f"{s3.uri}/calm"), timeout_seconds=PATIENCE_SECONDS)
     assert calm.exit_code == 0, client.logs(calm.submission_id).logs
     run = Store.open(f"{s3.uri}/run", s3.options)
-    hold = Rule("hold", method="PUT", path="run/checkpoints/step-00000010", times=-1)
-    proxy.rules.append(hold)
-    job = submit("run")
-    wait_until(lambda: hold.num_seen > 0 and Checkpoints(run).newest() is not None, "the first checkpoint")
-    assert node.runs("RayTrainWorker")
-    node.kill()
-    proxy.rules.remove(hold)
-    hold.released.set()
+    job = pretrain(client, data, run.uri)
+    lose(node, job, run, proxy)
     another = start_node(head, 1, env, "127.0.0.4")
     try:
         ended = client.wait(job, timeout_seconds=PATIENCE_SECONDS)
@@ -133,12 +117,44 @@ def test_pretrain_survives_the_loss_of_a_node(
     assert run.get(weights) == Store.open(f"{s3.uri}/calm", s3.options).get(weights)
 
 
-def losses(log: str) -> dict[int, str]:
-    """Return step -> loss as a run's log tells them; steps that were made again must have lost the same."""
-    found: dict[int, str] = {}
-    for step, loss in re.findall(r"step (\d+) of \d+, loss ([\d.e+-]+)", log):
-        assert found.setdefault(int(step), loss) == loss
-    return found
+def test_pretrain_goes_on_with_fewer_workers(
+    client: Client, node: RayNode, proxy: FaultProxy, s3: Bucket, tmp_path: Path
+) -> None:
+    """The second node is gone after the first checkpoint and nothing replaces it: one worker sees the same batches."""
+    data = copied(turns(tmp_path), Store.open(f"{s3.uri}/turns", s3.options))
+    calm = client.wait(pretrain(client, data, f"{s3.uri}/calm"), timeout_seconds=PATIENCE_SECONDS)
+    assert calm.exit_code == 0, client.logs(calm.submission_id).logs
+    run = Store.open(f"{s3.uri}/run", s3.options)
+    job = pretrain(client, data, run.uri, "run.min_workers=1", "run.replacement_seconds=0")
+    lose(node, job, run, proxy)
+    ended = client.wait(job, timeout_seconds=PATIENCE_SECONDS)
+    assert ended.exit_code == 0, client.logs(job).logs
+    found, expected = client.report(job), client.report(calm.submission_id)
+    assert (expected["world_size"], found["world_size"]) == (2, 1)
+    assert found["start_step"] > 0
+    assert [found[name] for name in ("num_steps", "num_examples")] == [
+        expected[name] for name in ("num_steps", "num_examples")
+    ]
+    lost, wanted = (losses(client.logs(of).logs, is_exact=False) for of in (job, calm.submission_id))
+    assert lost.keys() == wanted.keys()
+    assert [float(lost[step]) for step in lost] == pytest.approx([float(wanted[step]) for step in lost], rel=2e-2)
+
+
+def pretrain(client: Client, data: Store, output: str, *settings: str) -> str:
+    """Submit a run on two workers of one CPU each; return the job's id."""
+    command = CommandLine(*pretrain_arguments(data.uri, output, *settings))
+    return client.submit(command, driver_resources={"head": 1}).submission_id
+
+
+def lose(node: RayNode, job: str, run: Store, proxy: FaultProxy) -> None:
+    """Kill a node that trains, while the second checkpoint is held on its way to the store."""
+    hold = Rule("hold", method="PUT", path="run/checkpoints/step-00000010", times=-1)
+    proxy.rules.append(hold)
+    wait_until(lambda: hold.num_seen > 0 and Checkpoints(run).newest() is not None, f"the first checkpoint of {job}")
+    assert node.runs("RayTrainWorker")
+    node.kill()
+    proxy.rules.remove(hold)
+    hold.released.set()
 
 
 def copied(source: Store, target: Store) -> Store:

@@ -62,6 +62,8 @@ def test_settings_that_do_not_fit_fail_before_anything_is_written(dataset: Store
         prepare(dataset.uri, str(tmp_path / "run"), settings(batch_size=18))
     with pytest.raises(ConfigError, match="Did you mean 'resnet-small'"):
         prepare(dataset.uri, str(tmp_path / "run"), settings(**{"encoder.name": "resnet-smal"}))
+    with pytest.raises(ConfigError, match=r"`run.min_workers`: found 4, expected at most"):
+        prepare(dataset.uri, str(tmp_path / "run"), settings(**{"run.num_workers": 2, "run.min_workers": 4}))
     assert not (tmp_path / "run").exists()
 
 

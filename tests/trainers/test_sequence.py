@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from unlabeled.pipeline.errors import ConfigError
-from unlabeled.trainers.sequence import Bundles, EpochOrder, PlainSchedule, check_world, keyed_order
+from unlabeled.trainers.sequence import Bundles, EpochOrder, PlainSchedule, check_world, keyed_order, world_sizes
 
 UNITS = st.lists(st.integers(1, 40), min_size=1, max_size=30).map(np.array)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -125,6 +125,11 @@ def test_epochs_and_seeds_differ() -> None:
 def test_a_world_that_does_not_divide_names_those_that_do() -> None:
     with pytest.raises(ConfigError, match=r"world_size: found 5, .* 1, 2, 4, 8\."):
         check_world(5, 0, 24, 16)
+
+
+def test_a_run_goes_on_with_fewer_workers_that_lanes_can_be_dealt_among() -> None:
+    assert world_sizes(8, 2, 24, 16) == [8, 4, 2]
+    assert world_sizes(8, 8, 24, 16) == [8]
 
 
 def test_a_rank_outside_the_world_is_refused() -> None:
