@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..pipeline.decode.bytes_source import NamelessFile
 from ..pipeline.errors import CorruptData
+from ..pipeline.page_checksums import check_pages
 from ..pipeline.rng import sha256_hex
 from ..pipeline.serial_arrow import ParquetReader, read_footer
 from ..pipeline.storage import Store
@@ -47,9 +48,12 @@ class ShardReader:
             NotFound: the file is gone.
         """
         footer = self._footer(unit)
-        source = _Pieces(unit.file_num_bytes, self._fetch(unit, footer))
+        chunks = _chunks(footer.row_group(unit.row_group), self._columns)
+        source = _Pieces(unit.file_num_bytes, self._fetch(unit, chunks))
+        for chunk in chunks:
+            check_pages(source.read(chunk.start, chunk.end - chunk.start), f"{self._name(unit)}: {chunk.path}")
         try:
-            with ParquetReader(NamelessFile(source), metadata=footer, check_pages=True) as file:
+            with ParquetReader(NamelessFile(source), metadata=footer) as file:
                 table = file.read_row_group(unit.row_group, self._columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptData(f"{self._name(unit)}: {error}") from error
@@ -86,10 +90,10 @@ class ShardReader:
 
         return fetch() if self._cache is None else self._cache.get(unit.sha256, start, length, fetch)
 
-    def _fetch(self, unit: Unit, footer: pq.FileMetaData) -> list[tuple[int, bytes]]:
+    def _fetch(self, unit: Unit, chunks: Sequence[_Chunk]) -> list[tuple[int, bytes]]:
         """Return the bytes of the wanted columns, with where each run of them starts in the file."""
         pieces = []
-        for start, end in _ranges(footer.row_group(unit.row_group), self._columns):
+        for start, end in _ranges(chunks):
             data = self._get(unit, start, end - start)
             if len(data) != end - start:
                 raise CorruptData(f"{self._name(unit)}: the file ends early; it is damaged.")
@@ -97,17 +101,30 @@ class ShardReader:
         return pieces
 
 
-def _ranges(group: pq.RowGroupMetaData, columns: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) in the file of the wanted column chunks, near ones joined."""
+class _Chunk(NamedTuple):
+    """Where in the file the pages of a column of one row group are."""
+
+    start: int
+    end: int
+    path: str
+
+
+def _chunks(group: pq.RowGroupMetaData, columns: Sequence[str]) -> list[_Chunk]:
+    """Return the wanted column chunks in the order of the file."""
     chunks = []
     for index in range(group.num_columns):
         chunk = group.column(index)
         if chunk.path_in_schema.split(".", 1)[0] in columns:
             begins = (chunk.dictionary_page_offset, chunk.data_page_offset)
             start = min(begin for begin in begins if begin is not None)
-            chunks.append((start, start + chunk.total_compressed_size))
+            chunks.append(_Chunk(start, start + chunk.total_compressed_size, chunk.path_in_schema))
+    return sorted(chunks)
+
+
+def _ranges(chunks: Sequence[_Chunk]) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) in the file of column chunks, near ones joined."""
     start, end = 0, 0
-    for begin, until in sorted(chunks):
+    for begin, until, _ in chunks:
         if end and begin - end > JOIN_BYTES:
             yield start, end
             end = 0
