@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def sha256_hex(data: bytes) -> str:
+def sha256_hex(data: bytes | memoryview) -> str:
     """Return the sha256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 

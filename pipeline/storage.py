@@ -198,6 +198,10 @@ class Store(ABC):
             Changed: its etag is another now.
         """
 
+    def get_view(self, key: str, start: int, length: int) -> memoryview:
+        """Return bytes as `get_range` does, in memory that is used again where that is faster; for large reads."""
+        return memoryview(self.get_range(key, start, length))
+
     @abstractmethod
     def create(self, key: str, data: bytes) -> None:
         """Write an object that must not exist yet: whole or not at all, and only the first writer wins.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import AlreadyExists, Changed, NotFound, PermissionDenied, StoreError
+from .pooled_memory import read_pooled
 from .storage import ObjectInfo, Page, PendingWrite, Store, check_range, check_unchanged
 
 #: Names (behind the last slash) of files that are being written; a listing leaves them out.
@@ -88,6 +89,13 @@ class LocalStore(Store):
             data = _read_up_to(file, min(length, max(0, status.st_size - start)))
         check_unchanged(_info(key, status), etag, -1, self.describe(key))
         return data
+
+    def get_view(self, key: str, start: int, length: int) -> memoryview:
+        """See `Store.get_view`."""
+        check_range(start, length)
+        with translated_errors(self._path(key)), open(self._path(key), "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            file.seek(start)
+            return read_pooled(file, min(length, max(0, os.fstat(file.fileno()).st_size - start)))
 
     def create(self, key: str, data: bytes) -> None:
         """See `Store.create`. The name appears by a hard link, after the bytes are on the disk."""

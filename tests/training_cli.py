@@ -6,10 +6,10 @@ import re
 
 
 def pretrain_arguments(data: str, output: str, *settings: str) -> list[str]:
-    """Return the command of a run on two workers of one CPU each, 32 pictures with their turns for four epochs."""
+    """Return the command of a run on two workers of one CPU each: 20 pictures with their turns, 60 steps of 16."""
     return [
         *("pretrain", "--data", data, "--output", output, "--num-workers", "2"),
-        *("--encoder", "vit-mini", "--set", "encoder.patch_px=8", "--epochs", "4", "--batch-size", "16"),
+        *("--encoder", "vit-mini", "--set", "encoder.patch_px=8", "--epochs", "12", "--batch-size", "16"),
         *("--set", "compute.precision=float32", "--set", "run.cpus_per_worker=1"),
         *("--set", "run.log_steps=1", "--set", "run.checkpoint_steps=5"),
         *(part for setting in settings for part in ("--set", setting)),

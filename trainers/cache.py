@@ -1,6 +1,6 @@
 """What a remote store gave, kept on this node's disk: shared by the ranks of a node, bounded, checked when read.
 
-<folder>/<sha256 of the shard>-<first byte>-<length>    the bytes, then their sha256 (32 bytes)
+<folder>/<sha256 of the shard>-<first byte>-<length>    the bytes, then their CRC-32 (4 bytes)
 
 Shards never change, so nothing here is ever out of date. A file appears whole or not at all; one that has been damaged
 is fetched again; those used longest ago go first.
@@ -9,16 +9,18 @@ is fetched again; those used longest ago go first.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
+from isal import isal_zlib
 from pydantic import BaseModel, ConfigDict, Field
 
-_DIGEST_BYTES = 32
+from ..pipeline.pooled_memory import read_pooled
+
+_CHECKSUM_BYTES = 4
 _TEMPORARY = ".part"
 
 
@@ -42,34 +44,34 @@ class Cache:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._shrink()
 
-    def get(self, sha256: str, start: int, length: int, fetch: Callable[[], bytes]) -> bytes:
+    def get(self, sha256: str, start: int, length: int, fetch: Callable[[], bytes | memoryview]) -> bytes | memoryview:
         """Return bytes [start, start + length) of the shard with this digest, from the disk or else from `fetch`."""
         path = self._settings.folder / f"{sha256}-{start}-{length}"
-        with contextlib.suppress(FileNotFoundError):
-            stored = path.read_bytes()
-            data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
-            if hashlib.sha256(data).digest() == digest:
+        with contextlib.suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
+            stored = read_pooled(file, length + _CHECKSUM_BYTES)
+            kept, checksum = stored[:length], stored[length:]
+            if checksum == _checksum(kept):
                 os.utime(path)
-                return data
+                return kept
         data = fetch()
         # A short reply is the caller's to judge, and never kept.
         if len(data) == length:
             self._keep(path, data)
         return data
 
-    def _keep(self, path: Path, data: bytes) -> None:
+    def _keep(self, path: Path, data: bytes | memoryview) -> None:
         temporary = path.with_name(f".{secrets.token_hex(8)}{_TEMPORARY}")
         try:
             with temporary.open("xb") as file:
                 file.write(data)
-                file.write(hashlib.sha256(data).digest())
+                file.write(_checksum(data))
             # Gone: whoever else shares the folder has made room.
             with contextlib.suppress(FileNotFoundError):
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         with self._lock:
-            self._num_new_bytes += len(data) + _DIGEST_BYTES
+            self._num_new_bytes += len(data) + _CHECKSUM_BYTES
             is_due = self._num_new_bytes * 20 > self._settings.max_num_bytes
         if is_due:
             self._shrink()
@@ -91,3 +93,7 @@ class Cache:
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
                 yield status.st_mtime, status.st_size, path
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return isal_zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")

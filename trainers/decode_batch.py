@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,19 +21,25 @@ InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
 #: Pictures or sounds that one task of a decoding thread takes: enough to outweigh its start.
 _CELLS_PER_TASK = 8
+#: Row groups of at most so many rows a wanted one are put together before rows are taken: many calls cost more.
+_ONE_TAKE_ROWS = 32
 #: A nullable number that is not given.
 NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows of one column of one row group: `name` says where they are from, `places` where in the batch they go.
+    """Some rows of one column of one row group, and where they go.
 
-    `rows` and `places` are int64 [num_rows].
+    Attributes:
+        name: says where they are from.
+        array: the column of the whole row group.
+        rows: int64 [num_rows].
+        places: of the rows in the batch, int64 [num_rows].
     """
 
-    name: str
-    array: pa.Array
+    name: Callable[[], str]
+    array: pa.Array | list[memoryview]
     rows: NDArray[np.int64]
     places: NDArray[np.int64]
 
@@ -75,8 +81,10 @@ def media_in_order(pieces: Sequence[Piece]) -> list[Any]:
     return _in_order(pieces, _media_cells)
 
 
-def _media_cells(array: pa.Array, rows: list[int]) -> list[Any]:
+def _media_cells(array: pa.Array | list[memoryview], rows: list[int]) -> list[Any]:
     """Return the stored bytes of some rows as views, nested as the column is."""
+    if isinstance(array, list):
+        return [array[row] for row in rows]
     if isinstance(array, pa.ListArray):
         offsets = array.offsets.to_numpy().tolist()
         return [_media_cells(array.values, list(range(offsets[row], offsets[row + 1]))) for row in rows]
@@ -102,7 +110,7 @@ def _decode_media(
     try:
         decoded = map_chunks(pool, decode, leaves)
     except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        places = ", ".join(sorted({piece.name for piece in pieces}))
+        places = ", ".join(sorted({piece.name() for piece in pieces}))
         raise CorruptData(f"column {name!r} of one of {places}: a cell cannot be decoded: {error}") from error
     if feature.kind == "image":
         return {name: _nested(decoded, cells, len(feature.shape))}
@@ -167,10 +175,21 @@ def stacked(arrays: Sequence[Any]) -> Any:
     return list(arrays)
 
 
-def _values(feature: Feature, pieces: Sequence[Piece]) -> Any:
-    taken = pa.concat_arrays([piece.array.take(pa.array(piece.rows)) for piece in pieces])
+def _taken(pieces: Sequence[Piece]) -> pa.Array:
+    """Return the wanted rows of all pieces where they go in the batch."""
+    arrays = [cast(pa.Array, piece.array) for piece in pieces]  # views are media, and those are not values
     order = np.argsort(np.concatenate([piece.places for piece in pieces]), kind="stable")
-    taken = taken.take(pa.array(order))
+    lengths = np.array([len(array) for array in arrays])
+    if lengths.sum() <= _ONE_TAKE_ROWS * len(order):
+        starts = np.cumsum(lengths) - lengths
+        rows = np.concatenate([start + piece.rows for start, piece in zip(starts, pieces, strict=True)])
+        return pa.concat_arrays(arrays).take(pa.array(rows[order]))
+    taken = pa.concat_arrays([array.take(pa.array(piece.rows)) for array, piece in zip(arrays, pieces, strict=True)])
+    return taken.take(pa.array(order))
+
+
+def _values(feature: Feature, pieces: Sequence[Piece]) -> Any:
+    taken = _taken(pieces)
     if feature.kind == "box":
         return stacked([_corners(cell) for cell in taken.to_pylist()])
     if not feature.shape:

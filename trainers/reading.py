@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,7 +93,7 @@ def decode_rows(
     order = np.argsort(rows.units, kind="stable")
     firsts = np.flatnonzero(np.diff(rows.units[order], prepend=-1))
     groups = [
-        (source.unit(unit)[1].name, read[unit], rows.places[places], places)
+        (partial(source.name, unit), read[unit], rows.places[places], places)
         for places in np.split(order, firsts[1:])
         for unit in [int(rows.units[places[0]])]
     ]

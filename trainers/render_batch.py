@@ -40,6 +40,6 @@ def render_column(
             for cell, *values in zip(cells, *arguments, strict=True)
         ]
     except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        places = ", ".join(sorted({piece.name for piece in pieces}))
+        places = ", ".join(sorted({piece.name() for piece in pieces}))
         raise CorruptData(f"a recipe of one of {places} cannot be followed: {error}") from error
     return stacked(made)

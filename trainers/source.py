@@ -64,6 +64,10 @@ class Source:
         """Row groups of all datasets."""
         return sum(len(units) for _, units in self.datasets)
 
+    def name(self, index: int) -> str:
+        """Return file and row group of a unit, for messages."""
+        return self.unit(index)[1].name
+
     def unit(self, index: int) -> tuple[ShardReader, Unit]:
         """Return a unit with its reader; `index` is in [0, num_units)."""
         for reader, units in self.datasets:

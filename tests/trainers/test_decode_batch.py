@@ -32,7 +32,7 @@ def decode(pool: ThreadPoolExecutor, feature: Feature, values: Sequence[Any], *,
     """Store values in two row groups, the odd rows in the second, and decode them in the given order."""
     places = np.arange(len(values))
     pieces = [
-        Piece(f"row group {part}", stored(feature, values[part::2]), np.arange(len(mine)), mine)
+        Piece(f"row group {part}".format, stored(feature, values[part::2]), np.arange(len(mine)), mine)
         for part in (0, 1)
         for mine in [places[part::2]]
     ]
@@ -114,6 +114,6 @@ def test_raw_media_are_the_stored_bytes(pool: ThreadPoolExecutor) -> None:
 
 def test_a_cell_that_is_no_picture_is_corrupt(pool: ThreadPoolExecutor) -> None:
     array = pa.array([{"bytes": b"no picture", "path": None}], image("a").arrow_type)
-    piece = Piece("s.parquet: row group 3", array, np.arange(1), np.arange(1))
+    piece = Piece("s.parquet: row group 3".format, array, np.arange(1), np.arange(1))
     with pytest.raises(CorruptData, match=r"column 'x' of one of s\.parquet: row group 3"):
         decode_column("x", image("a"), [piece], pool)

@@ -33,7 +33,7 @@ def rendered_rows(rows: list[dict[str, Any]]) -> Any:
     numbers = np.arange(len(rows))
 
     def pieces(name: str) -> list[Piece]:
-        return [Piece("shard row group 0", table[name].combine_chunks(), numbers, numbers[::-1].copy())]
+        return [Piece("shard row group 0".format, table[name].combine_chunks(), numbers, numbers[::-1].copy())]
 
     with ThreadPoolExecutor(1) as pool:
         return render_column(STORED, TURN, pieces, pool)

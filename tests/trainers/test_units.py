@@ -37,9 +37,9 @@ def test_the_footers_used_last_are_kept(store: Store, monkeypatch: pytest.Monkey
     fetched: list[str] = []
 
     class Counting:
-        def get_range(self, key: str, start: int, length: int) -> bytes:
+        def get_view(self, key: str, start: int, length: int) -> memoryview:
             fetched.append(key)
-            return store.get_range(key, start, length)
+            return store.get_view(key, start, length)
 
     monkeypatch.setattr(shard_reader, "NUM_FOOTERS", 2)
     units = read_units(store, require_manifest(store), "all")
