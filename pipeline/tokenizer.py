@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,10 +100,11 @@ class Tokenizer:
     def encode(self, text: str) -> Tokens:
         """Return the tokens of `text`; what looks like a special token in it is taken as ordinary text."""
         encoding = self._model.encode(text, add_special_tokens=False)
-        words = np.array([-1 if word is None else word for word in encoding.word_ids], np.int64)
-        offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        num = len(encoding)
+        words = np.fromiter((-1 if word is None else word for word in encoding.word_ids), np.int64, num)
+        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * num).reshape(-1, 2)
         starts, ends = offsets[:, 0], offsets[:, 1]
-        return Tokens(np.array(encoding.ids, np.int32), starts, ends, _word_starts(words, starts, ends))
+        return Tokens(np.fromiter(encoding.ids, np.int32, num), starts, ends, _word_starts(words, starts, ends))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, special tokens as they are written."""

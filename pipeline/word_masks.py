@@ -32,27 +32,31 @@ def mask_words(
     """
     begins = word_starts.copy()
     begins[:1] = True
-    word_of = np.cumsum(begins) - 1
-    lengths = np.bincount(word_of)
+    lengths = np.diff(np.flatnonzero(begins), append=len(ids))
     order = generator.permutation(len(lengths))
     chosen = _fitting(lengths[order], max(1, round(probability * len(ids))))
     hidden_words = np.zeros(len(lengths), bool)
     hidden_words[order[chosen]] = True
-    fate = generator.random(len(lengths))[word_of]
-    hidden = hidden_words[word_of]
-    random_ids = ordinary_ids[generator.integers(len(ordinary_ids), size=len(ids))]
-    seen = np.where(hidden & (fate < MASKED_FRACTION), np.int32(mask_id), ids)
-    is_random = hidden & (fate >= MASKED_FRACTION) & (fate < MASKED_FRACTION + RANDOM_FRACTION)
-    return np.where(is_random, random_ids, seen).astype(np.int32), hidden
+    fates = generator.random(len(lengths))
+    # One number a token, whatever its fate: a word's numbers do not depend on those before it.
+    random_ids = generator.integers(len(ordinary_ids), size=len(ids))
+    seen = ids.astype(np.int32)
+    hidden = np.repeat(hidden_words, lengths)
+    at = np.flatnonzero(hidden)
+    fate = np.repeat(fates, lengths)[at]
+    seen[at[fate < MASKED_FRACTION]] = mask_id
+    randomly = at[(fate >= MASKED_FRACTION) & (fate < MASKED_FRACTION + RANDOM_FRACTION)]
+    seen[randomly] = ordinary_ids[random_ids[randomly]]
+    return seen, hidden
 
 
 def _fitting(lengths: NDArray[np.int64], limit: int) -> list[int]:
     """Return indexes of words, first come first served, that together have at most `limit` tokens; one at least."""
     chosen, total = [], 0
-    for index, length in enumerate(lengths):
+    for index, length in enumerate(lengths.tolist()):
         if total + length <= limit:
             chosen.append(index)
-            total += int(length)
+            total += length
         if total == limit:
             break
     return chosen or [int(np.argmin(lengths))]

@@ -167,15 +167,18 @@ class TextMaskedTokens(TokenizedTask):
             stretch.ids, word_starts, self.mlm_probability, redrawn, mask_id, tokenizer.ordinary_ids
         )
         input_ids = np.full(self.seq_length, tokenizer.special_id(PAD), np.int32)
-        input_ids[: size + 2] = [tokenizer.special_id(CLS), *shown, tokenizer.special_id(SEP)]
+        input_ids[0], input_ids[size + 1] = tokenizer.special_id(CLS), tokenizer.special_id(SEP)
+        input_ids[1 : size + 1] = shown
         labels = np.full(self.seq_length, IGNORE, np.int32)
-        labels[1 : size + 1] = np.where(hidden, stretch.ids, IGNORE)
+        np.copyto(labels[1 : size + 1], stretch.ids, where=hidden)
+        attention_mask = np.zeros(self.seq_length, np.int8)
+        attention_mask[: size + 2] = 1
         begins = np.zeros(self.seq_length, bool)
         begins[1 : size + 1] = word_starts
         return {
             "input_ids": input_ids,
             "labels": labels,
-            "attention_mask": (np.arange(self.seq_length) < size + 2).astype(np.int8),
+            "attention_mask": attention_mask,
             "token_type_ids": np.zeros(self.seq_length, np.int8),
             "word_starts": pack_mask(begins),
             "mask_seed": mask_seed,
