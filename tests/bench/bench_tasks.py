@@ -9,8 +9,10 @@ are those of worker and decoder; wall time is not told.
 from __future__ import annotations
 
 import argparse
+import sys
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from unlabeled.jobs.materialize import MaterializeReport
@@ -32,14 +34,16 @@ def main() -> None:
     parser.add_argument("media", type=Path)
     parser.add_argument("--only", default="", help="runs whose input or task holds this text")
     arguments = parser.parse_args()
+    # As it is now: while Ray runs, sys.stdout is stderr.
+    show = partial(print, file=sys.stdout, flush=True)
     with tempfile.TemporaryDirectory() as folder, started_ray(RunSettings(num_cpus=1)):
-        print(_HEAD, "|" + "---|" * 7, sep="\n", flush=True)
+        show(_HEAD, "|" + "---|" * 7, sep="\n")
         for source, task, sets in _runs():
             if arguments.only in f"{source} {task}":
                 unpack(arguments.media, Path(folder), source)
                 output = f"out/{source}/{task}"
                 (report,) = run_many(Place(folder, StoreOptions()), source, output, [*sets, ANY_REJECTS], [task])
-                print(_row(source, task, report, Store.open(f"{folder}/{output}")), flush=True)
+                show(_row(source, task, report, Store.open(f"{folder}/{output}")))
 
 
 def _runs() -> list[tuple[str, str, list[str]]]:
