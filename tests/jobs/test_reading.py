@@ -97,7 +97,7 @@ def test_all_tasks_are_listed_with_their_settings() -> None:
     listed = {task.name: task for task in reading.tasks().tasks}
     assert sorted(listed) == discover.task_names()
     rotation = listed["image_rotation"]
-    assert (rotation.modality, rotation.objective, rotation.version) == ("image", "classification", "1")
+    assert (rotation.modality, rotation.objective, rotation.version) == ("image", "classification", "2")
     assert rotation.summary == "Predict the quarter turn of a photograph (RotNet)."
     assert "ICLR 2018" in rotation.paper
     side = next(setting for setting in rotation.settings if setting.name == "side_px")
