@@ -61,9 +61,15 @@ def render(schedule: Schedule, target: str, file: Path) -> Rendered:
     return Rendered(to=target, text=made[target]())
 
 
+#: The name of the tick's own Job, the same for its tries.
+_TICK = {"name": "TICK", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}}
+
+
 def cron_job(schedule: Schedule) -> dict[str, Any]:
     """Return a batch/v1 CronJob whose pod submits the command to a Ray cluster and follows it."""
     k8s = schedule.kubernetes
+    # The same command under one name is one job, which a later tick would join; a queued tick is a job of its own.
+    is_queued = schedule.overlap == "queue"
     container = {
         "name": "submit",
         "image": k8s.image,
@@ -72,11 +78,12 @@ def cron_job(schedule: Schedule) -> dict[str, Any]:
             "submit",
             "--follow",
             f"--address={k8s.address}",
-            f"--job-name={schedule.name}",
+            f"--job-name={'$(TICK)' if is_queued else schedule.name}",
             "--",
         ],
         "args": schedule.argv(),
         "env": [
+            *([_TICK] if is_queued else []),
             {"name": "HOME", "value": "/scratch"},
             {"name": "RAY_AUTH_MODE", "value": "token"},
             {"name": "RAY_AUTH_TOKEN_PATH", "value": "/var/run/ray/auth_token"},
@@ -113,7 +120,7 @@ def cron_job(schedule: Schedule) -> dict[str, Any]:
             "schedule": schedule.cron,
             "timeZone": schedule.time_zone,
             # A queued tick waits for the dataset's lease, inside its run.
-            "concurrencyPolicy": "Allow" if schedule.overlap == "queue" else "Forbid",
+            "concurrencyPolicy": "Allow" if is_queued else "Forbid",
             "startingDeadlineSeconds": schedule.missed_within_seconds if schedule.missed == "once" else 60,
             "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 7,

@@ -48,6 +48,14 @@ def test_a_cron_job_says_the_same_and_kubernetes_accepts_it(
     assert container["command"][:3] == ["unlabeled", "submit", "--follow"]
 
 
+@pytest.mark.parametrize(("overlap", "name"), [("refuse", "nightly"), ("queue", "$(TICK)")])
+def test_queued_ticks_are_jobs_of_their_own(overlap: str, name: str) -> None:
+    spec = yaml.safe_load(render(schedule(overlap=overlap), "cronjob", FILE).text)["spec"]
+    (container,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert f"--job-name={name}" in container["command"]
+    assert ("TICK" in [one["name"] for one in container["env"]]) == (overlap == "queue")
+
+
 def test_a_ray_cron_job_fits_kuberays_definition() -> None:
     made = yaml.safe_load(render(schedule(), "raycronjob", FILE).text)
     assert made["spec"]["jobTemplate"]["entrypoint"].startswith("exec unlabeled materialize -t image_rotation")
