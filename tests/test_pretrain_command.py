@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from unlabeled.jobs.pretrain import Pretrain, Remaining
@@ -65,6 +64,15 @@ def test_a_wrong_setting_exits_2_with_the_nearest(dataset: Store, tmp_path: Path
     done = run(dataset, tmp_path, "--set", "optimizer.nam=sgd")
     assert done.returncode == 2
     assert "Did you mean `optimizer.name`" in done.stderr
+
+
+@pytest.mark.slow
+def test_too_few_cpus_are_a_wrong_setting_or_are_waited_for(dataset: Store, tmp_path: Path) -> None:
+    too_many = ("--num-workers", "2", "--num-cpus", "1", "--set", "run.cpus_per_worker=1")
+    done = run(dataset, tmp_path, *too_many)
+    assert (done.returncode, "do not fit on machines" in done.stderr) == (2, True), done.stderr
+    done = run(dataset, tmp_path, *too_many, "--set", "run.start_seconds=1")
+    assert (done.returncode, "no room for 2 workers of 1 CPU each" in done.stderr) == (1, True), done.stderr
 
 
 def wait_for_commit(process: subprocess.Popen[str], output: Path, seconds: float = 120) -> int:
@@ -120,39 +128,6 @@ def test_on_ray_train_the_losses_are_those_of_one_process(dataset: Store, tmp_pa
     assert losses(reports) == losses(alone)
     assert result.metrics["val_loss"] == pytest.approx(alone[-1]["val_loss"])
     assert (tmp_path / "ray" / "encoder" / "README.md").is_file()
-
-
-def kill_the_worker() -> None:
-    """Kill this process' Ray Train worker as the kernel would."""
-    tree = psutil.Process().children(recursive=True)
-    (worker,) = [child for child in tree if "RayTrainWorker" in " ".join(child.cmdline())]
-    worker.kill()
-
-
-@pytest.mark.chaos
-def test_a_killed_worker_is_replaced_and_goes_on_with_the_same_losses(dataset: Store, tmp_path: Path) -> None:
-    """Checkpoints stand in the middle of epochs: five steps are an epoch."""
-    changes = {"num_epochs": 40, "run.checkpoint_steps": 7}
-    alone: list[Report] = []
-    Pretrain(dataset.uri, str(tmp_path / "alone"), settings(**changes)).run(alone.append)
-    reports: list[Report] = []
-    killed: list[int] = []
-
-    def receive(report: Report) -> None:
-        reports.append(report)
-        if not killed and Checkpoints(Store.open(tmp_path / "ray")).newest():
-            killed.append(int(report["step"]))
-            kill_the_worker()
-
-    with started_ray(RunSettings(num_cpus=2)):
-        on_ray = settings(**changes, **{"run.num_workers": 1, "run.cpus_per_worker": 1})
-        result = Pretrain(dataset.uri, str(tmp_path / "ray"), on_ray).run(receive)
-    assert killed
-    assert result.start_step >= 7
-    expected = {report["step"]: report["loss"] for report in alone if "loss" in report}
-    found = [(report["step"], report["loss"]) for report in reports if "loss" in report]
-    assert [loss for _, loss in found] == [expected[step] for step, _ in found]
-    assert [step for step, _ in found][-(200 - result.start_step) :] == list(range(result.start_step + 1, 201))
 
 
 def test_the_time_that_is_left_follows_from_two_reports() -> None:

@@ -72,6 +72,9 @@ class RunSettings(_Settings):
     num_cpus: int | None = Field(None, ge=1, description="CPUs of a local Ray; default all")
     address: str | None = Field(None, description="address of a Ray cluster; default a local Ray")
     max_failures: int = Field(3, ge=-1, description="how often workers are started again after one died; -1: always")
+    start_seconds: float = Field(
+        0.0, ge=0, description="how long room for all workers is waited for at first: an autoscaler brings machines"
+    )
     min_workers: int | None = Field(
         None, ge=1, description="fewest workers to go on with once a machine is lost; default: all"
     )

@@ -67,6 +67,10 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
         Interrupted: `should_stop` said so; a checkpoint was committed first, running again goes on.
         UnlabeledError: the loss is not finite, or workers died more often than `run.max_failures`.
     """
+    if run.settings.run.start_seconds:
+        wait_for_room(
+            [run.settings.run.num_workers], _at_least(run.settings), run.settings.run.start_seconds, should_stop
+        )
     workers = _first_workers(run.settings)
     sizes = possible_world_sizes(run)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
@@ -116,6 +120,12 @@ def _fit(run: Run, workers: _Workers, mailbox: Any, scratch: str, number: int) -
     )
     answer: dict[str, Any] = trainer.fit().return_value  # type: ignore[attr-defined]
     return answer
+
+
+def _at_least(settings: PretrainSettings) -> dict[str, float]:
+    """Return what a worker needs, whatever the machines have."""
+    num_cpus = settings.run.cpus_per_worker or 1.0
+    return {"CPU": num_cpus, "GPU": 1.0} if settings.compute.device == "cuda" else {"CPU": num_cpus}
 
 
 def _first_workers(settings: PretrainSettings) -> _Workers:

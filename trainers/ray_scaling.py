@@ -36,9 +36,11 @@ def wait_for_room(
     for place, size in enumerate(sizes):
         if _has_room(size, of_each, _RELEASE_SECONDS if place else max(seconds, _RELEASE_SECONDS), should_stop):
             return size
+    each = ", ".join(f"{amount:g} {name}" for name, amount in of_each.items())
     raise UnlabeledError(
-        f"a machine is gone, and in {seconds:g} s (`run.replacement_seconds`) none took its place: there is no room "
-        f"for {sizes[-1]} workers (`run.min_workers`). The same command goes on from the last checkpoint."
+        f"there is no room for {sizes[-1]} workers of {each} each, and none was made in {seconds:g} s: see "
+        "`run.start_seconds`, `run.replacement_seconds` and `run.min_workers`. The same command goes on from the last "
+        "checkpoint."
     )
 
 

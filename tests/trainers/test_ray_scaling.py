@@ -27,7 +27,7 @@ def test_the_most_workers_that_there_is_room_for_are_taken() -> None:
 
 
 def test_no_room_is_told_with_the_settings_to_change() -> None:
-    with pytest.raises(UnlabeledError, match=r"no room for 3 workers \(`run.min_workers`\)"):
+    with pytest.raises(UnlabeledError, match=r"no room for 3 workers of 1 CPU each.*`run.min_workers`"):
         wait_for_room([4, 3], OF_EACH, 0, bool)
 
 
