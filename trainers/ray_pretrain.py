@@ -65,7 +65,8 @@ def pretrain_on_ray(run: Run, report: Callable[[Report], None], should_stop: Cal
     Raises:
         ConfigError: the cluster has too few CPUs or GPUs for the workers.
         Interrupted: `should_stop` said so; a checkpoint was committed first, running again goes on.
-        UnlabeledError: the loss is not finite, or workers died more often than `run.max_failures`.
+        UnlabeledError: the loss is not finite, workers died more often than `run.max_failures`, or machines that were
+            waited for did not come.
     """
     if run.settings.run.start_seconds:
         wait_for_room(
@@ -129,6 +130,7 @@ def _at_least(settings: PretrainSettings) -> dict[str, float]:
 
 
 def _first_workers(settings: PretrainSettings) -> _Workers:
+    """Return the workers that a run begins with, each with as much as fits; raises ConfigError where they do not."""
     num_workers, machines = settings.run.num_workers, _machines()
     num_gpus = sum(one.num_gpus for one in machines)
     use_gpu = settings.compute.device == "cuda" or (settings.compute.device == "auto" and num_gpus >= num_workers)

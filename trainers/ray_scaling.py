@@ -1,4 +1,4 @@
-"""On how many workers a run goes on after a fault, and the wait for machines that take a lost one's place."""
+"""Waiting for machines: the first ones, or those that take a lost one's place; and going on with fewer workers."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ def wait_for_room(
     Args:
         sizes: numbers of workers, the most first.
         of_each: resources of one worker.
-        seconds: how long room for the most is waited for.
+        seconds: how long room for the most is waited for; ten at least, until what a lost worker held is free.
         should_stop: asked about once a second.
 
     Raises:
         Interrupted: `should_stop` said so.
         UnlabeledError: there is room for none of them.
     """
+    waiting = max(seconds, _RELEASE_SECONDS)
     for place, size in enumerate(sizes):
-        if _has_room(size, of_each, _RELEASE_SECONDS if place else max(seconds, _RELEASE_SECONDS), should_stop):
+        if _has_room(size, of_each, _RELEASE_SECONDS if place else waiting, should_stop):
             return size
     each = ", ".join(f"{amount:g} {name}" for name, amount in of_each.items())
     raise UnlabeledError(
-        f"there is no room for {sizes[-1]} workers of {each} each, and none was made in {seconds:g} s: see "
+        f"there is no room for {sizes[-1]} workers of {each} each, and none was made in {waiting:g} s: see "
         "`run.start_seconds`, `run.replacement_seconds` and `run.min_workers`. The same command goes on from the last "
         "checkpoint."
     )

@@ -24,6 +24,7 @@ from tests.training_cli import last_step, losses, pretrain_arguments
 
 pytestmark = pytest.mark.chaos
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 WEIGHTS = "encoder/model.safetensors"
 PATIENCE_SECONDS = 300.0
 NUM_STEPS = 60
@@ -49,9 +50,6 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     found = losses(done.stderr)
     assert len(found) == max(found) == NUM_STEPS
     return Calm(data, found, Store.open(folder / "run").get(WEIGHTS))
-
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 class Driver:
