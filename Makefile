@@ -28,7 +28,7 @@ demo: $(VENV)/$(if $(INPUT),.installed,.installed-train)  ## photographs -> data
 	@$(BIN)/unlabeled demo --task $(TASK) --output $(OUTPUT) $(if $(INPUT),--input "$(INPUT)",)
 
 test: $(VENV)/.installed-dev lint  ## lint, type-check and the default tests, with a coverage report
-	$(BIN)/pytest --cov --cov-report=term:skip-covered -p no:cacheprovider
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered -p no:cacheprovider
 
 test-s3: $(VENV)/.installed-dev  ## the same promises against a real S3 server (SeaweedFS)
 	$(BIN)/pytest -m "s3 and not slow and (not chaos or quick)"

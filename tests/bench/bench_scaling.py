@@ -4,6 +4,7 @@
 
 A round: the bare loop (bare_loop.py) with one process and with two; `unlabeled materialize image_rotation` with one
 CPU and with two; the same on a Ray cluster of one node with two CPUs and of two nodes with one each, on this machine.
+What has one CPU is bound to one core, all of its processes: a machine of one core beside one of two.
 Prints one JSON object: ratios, medians over the rounds, and every report. Engine time includes listing, planning and
 worker start, not Ray's start. `object_store_mb` is the most that Ray's object stores held during a further run on two
 nodes that is not timed, asked four times a second.
@@ -107,7 +108,7 @@ def medians(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, di
 def run_loop(work: Path, num_processes: int) -> dict[str, float]:
     """Run the bare loop and return its seconds."""
     command = [str(_HERE / "bare_loop.py"), str(work / "in"), str(work / "out"), f"--processes={num_processes}"]
-    report = _json_of(command, work / "out", {})
+    report = _json_of(command, work / "out", {}, num_processes)
     return {name: report[name] for name in ("seconds", "cpu_seconds")}
 
 
@@ -125,7 +126,7 @@ def run_engine(work: Path, *, num_cpus: int = 2, address: RayHead | None = None)
         *("--task", "image_rotation", "--input", str(work / "in"), "--output", str(work / "out")),
         *("--set", "task.upscale=allow", "--set", "task.color_px=1"),
     ]
-    report = _json_of(command, work / "out", {} if address is None else address.env)
+    report = _json_of(command, work / "out", {} if address is None else address.env, num_cpus)
     stages: dict[str, float] = report["cpu_seconds_by_stage"]
     return {
         "seconds": report["seconds"],
@@ -177,9 +178,9 @@ def most_in_object_stores(head: RayHead, run: Callable[[], Any]) -> int:
     return max(seen)
 
 
-def _json_of(arguments: list[str], output: Path, env: Mapping[str, str]) -> dict[str, Any]:
+def _json_of(arguments: list[str], output: Path, env: Mapping[str, str], num_cpus: int) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [*(("taskset", "--cpu-list", "0") if num_cpus == 1 else ()), sys.executable, *arguments],
         capture_output=True,
         text=True,
         check=False,
