@@ -41,7 +41,10 @@ def resize(picture: PillowImage.Image, width_px: int, height_px: int) -> PillowI
     # The library filters columns first. Where the filter overshoots, the order tells; on its side, it is Pillow's.
     # Pixels go over as bytes: it would also reach into Pillow's memory, whose layout may change with any release.
     turned = picture.transpose(PillowImage.Transpose.TRANSPOSE)
-    source = ImageData(*turned.size, PixelType.U8x3, turned.tobytes())
+    del picture  # a caller that keeps none of it needs 15 bytes a pixel in all for the largest pictures, not 18
+    size, data = turned.size, turned.tobytes()
+    del turned
+    source = ImageData(*size, PixelType.U8x3, data)
     target = ImageData(height_px, width_px, PixelType.U8x3)
     Resizer().resize(source, target, _BICUBIC)
     resized = PillowImage.frombytes("RGB", (height_px, width_px), target.get_buffer())
