@@ -207,7 +207,7 @@ class _Training:
                 with self._compute.autocast():
                     outcome = self._parallel.module(part)
                 (outcome.loss * share).backward()
-            weight = outcome.loss.new_tensor(share * batch.num_examples)
+            weight = outcome.loss.new_full((), share * batch.num_examples)  # new_tensor waits for the device
             meter.add({"loss": Score(outcome.loss.detach() * weight, weight), **outcome.scores})
         self._grad_norm = self._clip(is_logged=(batch.step + 1) % self._stretch.log_steps == 0)
         self._optimizer.step()
@@ -294,7 +294,7 @@ class _Training:
         for batch in staged(self._around.validation(), self._around.arrange_validation, self._compute.device):
             with self._compute.autocast():
                 outcome = objective(batch.tensors)
-            weight = outcome.loss.new_tensor(float(batch.num_examples))
+            weight = outcome.loss.new_full((), batch.num_examples)
             meter.add({"loss": Score(outcome.loss * weight, weight), **outcome.scores})
         means = {f"val_{name}": value for name, value in meter.means(self._ranks).items()}
         self._report = {**self._report, "step": step, **means}

@@ -11,6 +11,8 @@ from ..pipeline.sound import mel_filters
 
 #: Mean and deviation of ImageNet's training pictures, RGB in [0, 1]: what most published encoders are fed by.
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SCALE = tuple((1 / (255 * std),) for std in IMAGE_STD)
+_SHIFT = tuple((-mean / std,) for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True))
 #: Constants, never statistics of a clip, which would tell of its hidden parts: log-mel of clips at -26 dBFS lies
 #: about -4 +- 4.
 LOG_MEL_MEAN, LOG_MEL_STD = -4.0, 4.0
@@ -22,9 +24,17 @@ def normalize_images(pixels: Tensor) -> Tensor:
     """Return uint8 [..., H, W, 3] as float32 [..., 3, H, W], less ImageNet's mean, by its deviation."""
     # One multiply-add over bytes that were moved, not floats: a quarter of the traffic.
     channels_first = pixels.movedim(-1, -3).float()
-    scale = torch.tensor([1 / (255 * std) for std in IMAGE_STD], device=pixels.device)
-    shift = torch.tensor([-mean / std for mean, std in zip(IMAGE_MEAN, IMAGE_STD, strict=True)], device=pixels.device)
-    return channels_first * scale[:, None, None] + shift[:, None, None]
+    return channels_first * constant(_SCALE, pixels.device)[..., None] + constant(_SHIFT, pixels.device)[..., None]
+
+
+@lru_cache(maxsize=32)
+def constant(rows: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+    """Return numbers as a float32 tensor [num_rows, num_columns] that stays on the device; not to be written to.
+
+    Copied there for every batch, they would have the host wait for the device each time, and then the device for it.
+    """
+    with torch.inference_mode(mode=False):  # for whoever asks next may be training
+        return torch.tensor(rows, device=device)
 
 
 def standardize_images(pixels: Tensor) -> Tensor:

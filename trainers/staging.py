@@ -37,7 +37,7 @@ Arrange = Callable[[Batch], Mapping[str, Any]]
 
 def staged(batches: Iterable[Batch], arrange: Arrange, device: torch.device) -> Iterator[Staged]:
     """Yield the batches on the device, in order; raises what loading or arranging raised."""
-    feed: queue.Queue[Staged | BaseException | None] = queue.Queue(_AHEAD)
+    feed: queue.Queue[tuple[Staged, Any] | BaseException | None] = queue.Queue(_AHEAD)
     stopped = threading.Event()
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     thread = threading.Thread(target=_fill, args=(feed, stopped, batches, arrange, device, stream), daemon=True)
@@ -46,7 +46,7 @@ def staged(batches: Iterable[Batch], arrange: Arrange, device: torch.device) -> 
         while (item := feed.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield _ready(item, stream, device)
+            yield _ready(*item, device)
     finally:
         stopped.set()
         while thread.is_alive():
@@ -54,14 +54,15 @@ def staged(batches: Iterable[Batch], arrange: Arrange, device: torch.device) -> 
             thread.join(0.05)
 
 
-def _ready(item: Staged, stream: Any, device: torch.device) -> Staged:
-    if stream is not None:
+def _ready(batch: Staged, is_copied: Any, device: torch.device) -> Staged:
+    """Have the kernels to come wait for this batch's copy, and for no later one."""
+    if is_copied is not None:
         current = torch.cuda.current_stream(device)
-        current.wait_stream(stream)
-        for tensor in item.tensors.values():
+        current.wait_event(is_copied)
+        for tensor in batch.tensors.values():
             # Else the allocator could give the memory to the next copy while kernels still read it.
             tensor.record_stream(current)
-    return item
+    return batch
 
 
 def _drain(feed: queue.Queue[Any]) -> None:
@@ -80,8 +81,9 @@ def _fill(
     source = iter(batches)
     try:
         for batch in source:
-            arrays = arrange(batch)
-            feed.put(Staged(batch.step, batch.epoch, len(batch.example_ids), to_device(arrays, device, stream)))
+            tensors = to_device(arrange(batch), device, stream)
+            is_copied = None if stream is None else stream.record_event()
+            feed.put((Staged(batch.step, batch.epoch, len(batch.example_ids), tensors), is_copied))
             if stopped.is_set():
                 break
         feed.put(None)

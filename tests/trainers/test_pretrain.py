@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from unlabeled.pipeline.errors import ConfigError, Interrupted
 from unlabeled.pipeline.rng import sha256_hex
 from unlabeled.pipeline.storage import Store
 from unlabeled.pipeline.tokenizer import ASSET as TOKENIZER
+from unlabeled.trainers import loop
 from unlabeled.trainers.encoders.build import load_encoder
 from unlabeled.trainers.loop import Report
 from unlabeled.trainers.mixture import DataShare
@@ -20,6 +22,7 @@ from unlabeled.trainers.run import result_of
 from tests.loading import dataset as make_dataset
 from tests.loading import turns
 from tests.samples import document_item
+from tests.small_datasets import jpeg
 from tests.small_media import raw_media
 from tests.training import Stopper, losses, settings, trained
 
@@ -100,3 +103,32 @@ def test_on_a_gpu_a_run_learns_in_bfloat16_and_leaves_an_encoder_that_loads_on_a
     assert (result.compute["device"], result.compute["precision"]) == ("cuda:0", "bfloat16")
     assert losses(reports)[-1] < losses(reports)[0]
     assert load_encoder(tmp_path / "run" / "encoder").spec.name == "resnet-small"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("image_rotation", {"encoder.name": "resnet-small"}),
+        ("image_rotation", {"encoder.name": "vit-mini", "ema_decay": 0.9}),
+        ("image_masked_patches", {"encoder.name": "vit-mini"}),
+        ("image_colorization", {"encoder.name": "resnet-small"}),
+    ],
+)
+def test_on_a_gpu_no_step_waits_for_the_device(
+    task: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that waits launches nothing meanwhile, and then the device waits for it."""
+    train_step = loop._Training._train_step
+
+    def strict(self: Any, batch: Any, meter: Any) -> None:
+        # The first step makes what later ones find on the device.
+        torch.cuda.set_sync_debug_mode("error" if batch.step else "default")
+        try:
+            train_step(self, batch, meter)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop._Training, "_train_step", strict)
+    store = make_dataset(tmp_path, task, {f"{n}.jpg": jpeg(n, 96, 90) for n in range(24)}, side_px=64)
+    trained(store, tmp_path / "run", settings(**{"batch_size": 4, "run.log_steps": 3, **changes}), [])
