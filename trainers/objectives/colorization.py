@@ -25,7 +25,7 @@ _REACH = 12
 #: Rows of the matrix from linear sRGB to XYZ over the D65 white point (IEC 61966-2-1).
 _RGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _WHITE = (0.95047, 1.0, 1.08883)
-_RGB_TO_LAB_XYZ = tuple(tuple(weight / white for weight in row) for row, white in zip(_RGB_TO_XYZ, _WHITE, strict=True))
+_TO_WHITE = tuple(tuple(weight / white for weight in row) for row, white in zip(_RGB_TO_XYZ, _WHITE, strict=True))
 #: Mean and deviation of L / 100 over photographs.
 _L_MEAN, _L_STD = 0.45, 0.25
 _UNIFORM_FRACTION = 0.5
@@ -82,7 +82,7 @@ def rgb_to_lab(pixels: Tensor) -> Tensor:
     with torch.autocast(pixels.device.type, enabled=False):
         level = pixels.float() / 255
         linear = torch.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-        xyz = linear @ constant(_RGB_TO_LAB_XYZ, pixels.device).T
+        xyz = linear @ constant(_TO_WHITE, pixels.device).T
         curved = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz * (841 / 108) + 4 / 29)
         x, y, z = curved.unbind(-1)
         return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
