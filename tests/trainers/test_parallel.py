@@ -82,6 +82,7 @@ def test_on_a_gpu_sharded_weights_learn_the_same() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
 def test_on_a_gpu_compiled_blocks_learn_the_same() -> None:
     compiled = model()
     compile_blocks(compiled)

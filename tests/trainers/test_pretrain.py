@@ -106,6 +106,7 @@ def test_on_a_gpu_a_run_learns_in_bfloat16_and_leaves_an_encoder_that_loads_on_a
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize(
     ("task", "changes"),
     [
