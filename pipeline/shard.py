@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from .items import Source
 from .ledger import Outcome, Receipt, write_receipt
 from .rendering import CROP, Rendering
 from .rng import ItemRng
-from .shard_file import ShardFile, ShardFileWriter
+from .row_spool import RowSpool
+from .shard_file import Row, ShardFile, ShardFileWriter
 from .storage import Store
 from .task import Example, PartneredTask, PretextTask
 
@@ -31,6 +32,8 @@ from .task import Example, PartneredTask, PretextTask
 _PARTNER_WINDOW = 64
 #: Rows of a shard that are checked against the declared features one by one; later ones by their columns and label.
 _NUM_CHECKED_ROWS = 64
+#: Rows of a source that is not through yet wait in memory up to about this many bytes, then on disk.
+SPOOLED_NUM_BYTES = 8 * 2**20
 #: Items that may wait, decoded, for partners that come later in the shard.
 _MAX_WAITING = 8
 
@@ -79,18 +82,29 @@ class Target:
 class SourceRows:
     """What one source has given so far: its rows, not yet in the file, or the reason why there are none.
 
-    A row: its own cells, about how many bytes it takes, and the cells that it shares with its item's other rows.
+    Rows of a source that gives very many wait in `spool`, before those in `rows`.
     """
 
     part: Mapping[str, Any]
     sha256: str
     num_bytes: int
-    rows: list[tuple[dict[str, Any], int, dict[str, Any]]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    num_row_bytes: int = 0
+    spool: RowSpool | None = None
     num_output_bytes: int = 0
     filtered: Filtered | None = None
     rejected: Reject | None = None
     num_waiting: int = 0
     offer: Any = None
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has given."""
+        return len(self.rows) + (self.spool.num_rows if self.spool else 0)
+
+    def drop_rows(self) -> None:
+        """Forget what it has given."""
+        self.rows, self.spool = [], None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,7 @@ class ShardMaker:
         self._task_features = target.task_features()
         self._class_names = self._task_features["label"].classes if "label" in self._task_features else ()
         self._is_recipe = target.rendering() is not None
+        self._spool = spool
         self._writer = ShardFileWriter(
             spool / f"{shard['shard_id']}.parquet",
             self._features,
@@ -338,18 +353,28 @@ class ShardMaker:
                 cells, num_own_bytes = self._writer.encode(row)
                 self._clock.enter(around)
                 num_bytes += num_own_bytes
-                source.rows.append((cells, num_bytes, shared))
-                source.num_output_bytes += num_bytes
+                self._keep(source, (cells, num_bytes, shared))
                 if source.num_output_bytes > self._target.recipe.limits.max_output_bytes:
                     source.rejected = _too_much(self._target.recipe.limits.max_output_bytes)
-                    source.rows.clear()
+                    source.drop_rows()
                     return
         except Filtered as verdict:
             self.filter(source, verdict)
         except Reject as verdict:
             # An item that has waited is decoded in the turn of another source, which must not bear the blame.
             source.rejected = verdict
-            source.rows.clear()
+            source.drop_rows()
+
+    def _keep(self, source: SourceRows, row: Row) -> None:
+        """Keep a row until its source is through."""
+        source.rows.append(row)
+        source.num_row_bytes += row[1]
+        source.num_output_bytes += row[1]
+        if source.num_row_bytes >= SPOOLED_NUM_BYTES:
+            batch = self._writer.batch_of(source.rows)
+            source.spool = source.spool or RowSpool(self._spool, batch.schema)
+            source.spool.add(batch, [num_bytes for _, num_bytes, _ in source.rows])
+            source.rows, source.num_row_bytes = [], 0
 
     def _shared_cells(self, source: SourceRows, item: Source, rng: ItemRng) -> tuple[dict[str, Any], int]:
         """Return the cells that all rows of an item have in common, and about how many bytes they are."""
@@ -401,13 +426,10 @@ class ShardMaker:
                 self.reject(source.part, source.rejected, source.sha256, source.num_bytes)
                 continue
             around = self._clock.enter("write")
-            for number, row in enumerate(source.rows, 1):
-                self._writer.append(*row)
-                if number % self._task.bundle_size == 0 or number == len(source.rows):
-                    self._writer.end_bundle()
+            self._write_rows(source)
             self._clock.enter(around)
             verdict = source.filtered or Filtered("no_examples")
-            used = bool(source.rows)
+            used = source.num_rows > 0
             self._outcomes.append(
                 Outcome(
                     source_key=source.part["source_key"],
@@ -418,9 +440,24 @@ class ShardMaker:
                     sha256=source.sha256,
                     num_bytes=source.num_bytes,
                     etag=source.part["etag"],
-                    num_examples=len(source.rows),
+                    num_examples=source.num_rows,
                 )
             )
+
+    def _write_rows(self, source: SourceRows) -> None:
+        for number, _ in enumerate(self._appended(source), 1):
+            if number % self._task.bundle_size == 0 or number == source.num_rows:
+                self._writer.end_bundle()
+
+    def _appended(self, source: SourceRows) -> Iterator[None]:
+        """Append a source's rows to the file, one a turn."""
+        for batch, sizes in source.spool.batches() if source.spool else ():
+            for row, num_bytes in enumerate(sizes):
+                self._writer.append_from(batch, row, num_bytes)
+                yield
+        for cells, num_bytes, shared in source.rows:
+            self._writer.append(cells, num_bytes, shared)
+            yield
 
 
 def _added(stats: Mapping[str, float], **more: float) -> dict[str, float]:

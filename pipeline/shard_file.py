@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from .config import ShardSettings
 from .encode import cell_encoder
@@ -23,6 +24,8 @@ from .serial_arrow import read_footer
 
 _MAX_REPEATED_BYTES = 2**30
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+#: A row's own cells, about how many bytes it takes, and the cells that it shares with its neighbours.
+Row = tuple[Mapping[str, Any], int, Mapping[str, Any]]
 _NUMBERS = frozenset({int, float, bool})
 
 
@@ -67,11 +70,12 @@ class ShardFileWriter:
         self._settings = settings
         self._bundle_size = bundle_size
         self._repeated = repeated
-        self._encoders: dict[str, Callable[[Any], Any]] = {name: cell_encoder(feature) for name, feature in features}
-        self._rows: list[Mapping[str, Any]] = []
-        self._shared: list[Mapping[str, Any]] = []
-        self._shared_of_rows: list[int] = []
-        self._num_buffered_bytes = 0
+        self._encoders: dict[str, Callable[[Any], Any]] = {name: _row_encoder(feature) for name, feature in features}
+        self._rows: list[Row] = []
+        #: Rows before these, as pieces of batches: (batch, first row, end).
+        self._pieces: list[tuple[pa.RecordBatch, int, int]] = []
+        self._num_pending_rows = 0
+        self._num_pending_bytes = 0
         self._writer: pq.ParquetWriter | None = None
         self.num_rows = 0
 
@@ -88,17 +92,28 @@ class ShardFileWriter:
 
         `shared`: the rest, one and the same object for neighbours: their columns are then made once.
         """
-        if not self._shared or self._shared[-1] is not shared:
-            self._shared.append(shared)
-        self._rows.append(cells)
-        self._shared_of_rows.append(len(self._shared) - 1)
-        self.num_rows += 1
-        self._num_buffered_bytes += num_bytes
+        self._rows.append((cells, num_bytes, shared))
+        self._count(num_bytes)
+
+    def append_from(self, batch: pa.RecordBatch, row: int, num_bytes: int) -> None:
+        """Append one row of a batch that `batch_of` returned."""
+        self._to_pieces()
+        if self._pieces and self._pieces[-1][0] is batch and self._pieces[-1][2] == row:
+            self._pieces[-1] = (batch, self._pieces[-1][1], row + 1)
+        else:
+            self._pieces.append((batch, row, row + 1))
+        self._count(num_bytes)
+
+    def batch_of(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        """Return rows as Arrow columns: a fraction of the memory that they take as objects of Python."""
+        return pa.RecordBatch.from_arrays(
+            [_column(name, feature, rows) for name, feature in self._features], schema=self._schema
+        )
 
     def end_bundle(self) -> None:
         """Say that a bundle is complete: here, and only here, a row group may end."""
-        full = len(self._rows) + self._bundle_size > self._settings.row_group_max_rows
-        if full or self._num_buffered_bytes >= self._settings.row_group_max_num_bytes:
+        full = self._num_pending_rows + self._bundle_size > self._settings.row_group_max_rows
+        if full or self._num_pending_bytes >= self._settings.row_group_max_num_bytes:
             self._flush()
 
     def finish(self) -> ShardFile | None:
@@ -106,7 +121,7 @@ class ShardFileWriter:
         self._flush()
         if self._writer is None:
             return None
-        with _named_disk_faults(self._path.parent):
+        with named_disk_faults(self._path.parent):
             self._writer.close()
             return describe(self._path)
 
@@ -118,26 +133,49 @@ class ShardFileWriter:
                 self._writer.close()
         self._path.unlink(missing_ok=True)
 
+    def _count(self, num_bytes: int) -> None:
+        self.num_rows += 1
+        self._num_pending_rows += 1
+        self._num_pending_bytes += num_bytes
+
+    def _to_pieces(self) -> None:
+        if self._rows:
+            self._pieces.append((self.batch_of(self._rows), 0, len(self._rows)))
+            self._rows = []
+
     def _flush(self) -> None:
-        if not self._rows:
+        self._to_pieces()
+        if not self._pieces:
             return
-        batch = pa.RecordBatch.from_arrays([*map(self._column, self._features)], schema=self._schema)
-        with _named_disk_faults(self._path.parent):
+        batch = _joined([piece.slice(first, end - first) for piece, first, end in self._pieces])
+        with named_disk_faults(self._path.parent):
             if self._writer is None:
                 self._writer = _open_writer(self._path, self._features, self._schema, self._repeated)
-            self._writer.write_batch(batch, row_group_size=len(self._rows))
-        self._rows, self._shared, self._shared_of_rows = [], [], []
-        self._num_buffered_bytes = 0
+            self._writer.write_batch(batch, row_group_size=batch.num_rows)
+        self._pieces, self._num_pending_rows, self._num_pending_bytes = [], 0, 0
 
-    def _column(self, named: tuple[str, Feature]) -> pa.Array:
-        name, feature = named
-        if name in self._rows[0]:
-            return _array(feature, [cells[name] for cells in self._rows])
-        return _array(feature, [shared[name] for shared in self._shared]).take(pa.array(self._shared_of_rows))
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return batches as one; a table of several would be cut into other pages."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _column(name: str, feature: Feature, rows: Sequence[Row]) -> pa.Array:
+    if name in rows[0][0]:
+        return _array(feature, [cells[name] for cells, _, _ in rows])
+    distinct: list[Any] = []
+    places = np.empty(len(rows), np.int64)
+    last: Mapping[str, Any] | None = None
+    for row, (_, _, shared) in enumerate(rows):
+        if shared is not last:
+            distinct.append(shared[name])
+            last = shared
+        places[row] = len(distinct) - 1
+    return _array(feature, distinct).take(pa.array(places))
 
 
 @contextlib.contextmanager
-def _named_disk_faults(folder: Path) -> Iterator[None]:
+def named_disk_faults(folder: Path) -> Iterator[None]:
     """Name the folder of a local disk that is full or broken: no source and no store is to blame.
 
     Raises:
@@ -183,11 +221,28 @@ def _leaf_paths(name: str, feature: Feature) -> list[str]:
     return [stem]
 
 
+def _row_encoder(feature: Feature) -> Callable[[Any], Any]:
+    """Return `cell_encoder` of a feature, but that arrays of numbers stay arrays: lists take ten times the memory."""
+    encode = cell_encoder(feature)
+    if feature.kind != "value" or len(feature.shape) != 1:
+        return encode
+    return lambda values: values if isinstance(values, np.ndarray) else encode(values)
+
+
 def _array(feature: Feature, cells: list[Any]) -> pa.Array:
+    if isinstance(cells[0], np.ndarray) and all(isinstance(cell, np.ndarray) for cell in cells):
+        return _list_array(cells, feature.arrow_type)
     if feature.kind in ("image", "audio") and not feature.shape and None not in cells:
         data = _binary_array([cell["bytes"] for cell in cells])
         return pa.StructArray.from_arrays([data, pa.nulls(len(cells), pa.string())], fields=list(MEDIA_TYPE))
     return pa.array(cells, feature.arrow_type)
+
+
+def _list_array(cells: Sequence[NDArray[Any]], arrow_type: pa.ListType) -> pa.Array:
+    offsets = np.zeros(len(cells) + 1, np.int32)
+    np.cumsum([len(cell) for cell in cells], out=offsets[1:])
+    values = pa.array(np.concatenate(cells), arrow_type.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=arrow_type)
 
 
 def _binary_array(values: list[bytes]) -> pa.Array:
@@ -210,6 +265,8 @@ def _num_bytes(cell: Any) -> int:
     if kind is dict:
         data = cell.get("bytes")
         return len(data) if data is not None else 16
+    if kind is np.ndarray:
+        return 8 * len(cell)
     if kind is not list:
         return 8
     # A column's values are of one kind: where one is a number, the others are numbers or null, and take the same.

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unlabeled.pipeline import shard
 from unlabeled.pipeline.decode.limits import Limits
 from unlabeled.pipeline.errors import ConfigError, Filtered, Reject, RejectReason
 from unlabeled.pipeline.features import with_envelope
@@ -199,6 +200,19 @@ def test_the_same_sources_give_the_same_file(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         receipt = Feed(tmp_path / name).source("a").broken("b").source("c", picture(3)).finish()
         receipts.append(dataclasses.replace(receipt, stats={}))
+    assert receipts[0] == receipts[1]
+
+
+def test_a_source_of_many_rows_waits_on_disk_and_gives_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipts = []
+    for name, num_bytes in (("memory", 2**30), ("disk", 600)):
+        monkeypatch.setattr(shard, "SPOOLED_NUM_BYTES", num_bytes)
+        (tmp_path / name).mkdir()
+        feed = Feed(tmp_path / name, Tiny(num_draws=7)).source("a", picture(0), picture(1)).broken("b", picture(2))
+        receipts.append(dataclasses.replace(feed.source("c", picture(3)).finish(), stats={}))
+        assert not list(feed.spool.iterdir())
     assert receipts[0] == receipts[1]
 
 

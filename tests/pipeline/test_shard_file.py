@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from unlabeled.pipeline.config import ShardSettings
 from unlabeled.pipeline.errors import UnlabeledError
 from unlabeled.pipeline.features import MEDIA_TYPE, Features, audio, box, image, value
+from unlabeled.pipeline.row_spool import RowSpool
 from unlabeled.pipeline.shard_file import ShardFile, ShardFileWriter, describe
 
 from tests.samples import photograph
@@ -194,6 +195,48 @@ def test_cells_that_neighbours_share_give_the_same_file_as_their_own(tmp_path: P
     file = writer.finish()
     assert file is not None
     assert file.sha256 == write(tmp_path / "alone.parquet", alone, MEDIA, row_group_max_rows=3).sha256
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(1, 4), min_size=1, max_size=6), max_rows=st.integers(1, 7), packed=st.integers(0, 2))
+def test_rows_that_waited_on_disk_give_the_same_file(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], max_rows: int, packed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("spooled")
+    rows = [media_row(number) for number in range(sum(cuts))]
+    writer = ShardFileWriter(folder / "a", MEDIA, {"task": "t"}, ShardSettings(row_group_max_rows=max_rows), 1)
+    first = 0
+    for number, size in enumerate(cuts):
+        encoded = [(*writer.encode(values), {}) for values in rows[first : first + size]]
+        first += size
+        if number % 3 != packed:  # these never left the memory
+            for cells, num_bytes, shared in encoded:
+                writer.append(cells, num_bytes, shared)
+                writer.end_bundle()
+            continue
+        batch = writer.batch_of(encoded)
+        spool = RowSpool(folder, batch.schema)
+        spool.add(batch, [num_bytes for _, num_bytes, _ in encoded])
+        for again, sizes in spool.batches():
+            for place, num_bytes in enumerate(sizes):
+                writer.append_from(again, place, num_bytes)
+                writer.end_bundle()
+    file = writer.finish()
+    assert file is not None
+    assert file.sha256 == write(folder / "b", rows, MEDIA, row_group_max_rows=max_rows).sha256
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])
+def test_arrays_of_numbers_give_the_same_file_as_lists(tmp_path: Path, dtype: type[np.generic]) -> None:
+    lists = [media_row(number) | {"tokens": [number] * number} for number in range(4)]
+    arrays = [values | {"tokens": np.array(values["tokens"], dtype)} for values in lists]
+    sizes = {"row_group_max_rows": 3}
+    assert write(tmp_path / "a", lists, MEDIA, **sizes).sha256 == write(tmp_path / "b", arrays, MEDIA, **sizes).sha256
+
+
+def test_an_array_whose_numbers_do_not_fit_the_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        write(tmp_path / "a", [media_row(0) | {"tokens": np.array([2**40])}], MEDIA)
 
 
 def test_the_size_of_a_row_is_about_that_of_its_cells(tmp_path: Path) -> None:
