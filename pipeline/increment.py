@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .parts import part_names
 from .plan import MAX_ATTEMPTS
-from .serial_arrow import sorted_by
+from .serial_arrow import repeated, sorted_by
 
 #: Returns the sha256 of the sources in a table (inventory columns), by source_key; a key that is gone is left out.
 Hasher = Callable[[pa.Table], Mapping[str, str]]
@@ -76,6 +76,8 @@ def compare(
             transient and that have attempts left.
         replanned_shards: shards to plan again although their own parts are as they were.
     """
+    if not base_parts.num_rows:
+        return _all_new(sources)
     names, base_names = part_names(sources), part_names(base_parts)
     place = _index_in(names, base_names)
     known = np.flatnonzero(place >= 0)
@@ -107,6 +109,15 @@ def compare(
         replanned=_remains(sources, base_parts, dropped_shards, source_of_part, versions, set(anew)),
         checked=_checked(sources, doubtful, set(changed_rows.tolist()), fresh),
     )
+
+
+def _all_new(sources: pa.Table) -> Changes:
+    """Return the changes to a first version; of millions of sources nothing is copied."""
+    new = sources
+    for name, value in (("content_version", pa.scalar("")), ("attempt", pa.scalar(0, pa.int32()))):
+        new = new.append_column(name, repeated(value, sources.num_rows))
+    nothing = REMOVED_SCHEMA.empty_table()
+    return Changes(new=new, removed=nothing, replanned={}, checked=CHECKED_SCHEMA.empty_table())
 
 
 def _hints(table: pa.Table, rows: NDArray[np.int64], *more: str) -> pa.Table:
@@ -180,9 +191,7 @@ def _new_sources(
     """
     # A changed object starts over; one that is tried again counts on.
     again = [0 if part in versions else parts["attempt"][part].as_py() + 1 for part in anew]
-    # Of a first version, all rows: no copy of millions.
-    is_first = len(never_seen) == sources.num_rows
-    table = sources if is_first else sources.take(np.concatenate([never_seen, source_of_part[anew]]))
+    table = sources.take(np.concatenate([never_seen, source_of_part[anew]]))
     content = pa.repeat("", len(never_seen))
     if of_changed:
         keys = sources["source_key"].take(never_seen).to_pylist()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from .containers import index_container, is_container
 from .errors import ConfigError, NotFound, RejectReason
+from .external_sort import ExternalSort
 from .globs import glob_pattern, include_pattern, split_glob
 from .listing_file import read_listing
 from .serial_arrow import sorted_by
@@ -122,8 +123,8 @@ def take_inventory(
     if not found.num_listed and not glob and not listing:
         store = _add_single(found, input_uri, options, wanted)
     _check_found(found, input_uri, include)
-    tables, rejected = _index_containers(store, found, column, cache, wanted)  # may add plain objects
-    sources, doubled = _sorted_unique(pa.concat_tables([found.plain(), *tables]))
+    rejected = _index_containers(store, found, column, cache, wanted)
+    sources, doubled = _unique(found.sources())
     all_rejected = pa.concat_tables([_rejected_table(found.rejected), *rejected, doubled])
     all_rejected = sorted_by(all_rejected, "source_key", "message")
     return Inventory(store.uri, sources, all_rejected, found.num_markers)
@@ -144,8 +145,9 @@ class _Found:
         self.num_listed = 0
         self.num_markers = 0
         self.first_key = ""
+        self.has_plain = False
         self._plain: list[tuple[str, int, str]] = []
-        self._tables: list[pa.Table] = []
+        self._sorted = ExternalSort(INVENTORY_SCHEMA, ("source_key", "object_key"))
         self.containers: list[ObjectInfo] = []
         self.rejected: list[tuple[str, int, str, str, str]] = []
 
@@ -163,23 +165,24 @@ class _Found:
             else:
                 self.add_plain(info, wanted)
 
-    @property
-    def has_plain(self) -> bool:
-        """True where there is an object that is one source."""
-        return bool(self._plain or self._tables)
+    def sources(self) -> pa.Table:
+        """Return all sources (INVENTORY_SCHEMA), sorted by source_key, then object_key. Nothing can be added after."""
+        self._sorted.add(_plain_table(self._plain))
+        return self._sorted.sorted()
 
-    def plain(self) -> pa.Table:
-        """Return the objects that are one source each (INVENTORY_SCHEMA)."""
-        return pa.concat_tables([*self._tables, _plain_table(self._plain)])
+    def add_sources(self, sources: pa.Table) -> None:
+        """Take in the sources of a container (INVENTORY_SCHEMA)."""
+        self._sorted.add(sources)
 
     def add_plain(self, info: ObjectInfo, wanted: _Wanted) -> None:
         """Take in an object that is one source, or none where the client cannot name it."""
         if not wanted.sources.fullmatch(info.key):
             return
         if info.is_supported:
+            self.has_plain = True
             self._plain.append((info.key, info.num_bytes, info.etag))
             if len(self._plain) >= _CHUNK_ROWS:
-                self._tables.append(_plain_table(self._plain))
+                self._sorted.add(_plain_table(self._plain))
                 self._plain = []
         else:
             reason = str(RejectReason.UNSUPPORTED_KEY)
@@ -239,9 +242,9 @@ def _rejected_table(rows: Sequence[tuple[str, int, str, str, str]]) -> pa.Table:
 
 def _index_containers(
     store: Store, found: _Found, column: str | None, cache: Store | None, wanted: _Wanted
-) -> tuple[list[pa.Table], list[pa.Table]]:
-    """Return (sources, rejects) of all containers; Parquet files without media go to the plain objects."""
-    sources, rejected = [], []
+) -> list[pa.Table]:
+    """Add the sources of all containers, and Parquet files without media as plain objects; return the rejects."""
+    rejected = []
     pool = ThreadPoolExecutor(_NUM_INDEX_THREADS)
     try:
         indices = pool.map(lambda info: index_container(store, info, column, cache), found.containers)
@@ -250,11 +253,11 @@ def _index_containers(
                 found.add_plain(info, wanted)
                 continue
             good, bad = _container_tables(info, index, wanted)
-            sources.append(good)
+            found.add_sources(good)
             rejected.append(bad)
     finally:
         pool.shutdown(cancel_futures=True)  # an error ends the run now, not after thousands of other containers
-    return sources, rejected
+    return rejected
 
 
 def _container_tables(info: ObjectInfo, index: pa.Table, wanted: _Wanted) -> tuple[pa.Table, pa.Table]:
@@ -282,19 +285,22 @@ def _container_tables(info: ObjectInfo, index: pa.Table, wanted: _Wanted) -> tup
     return good, bad
 
 
-def _sorted_unique(sources: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Return (sources sorted by source_key, rejects for keys that are taken).
+def _unique(sources: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return (sources, which are sorted, less those whose key stood before, rejects for these).
 
     Only a key with `#` can be taken: an object `a.tar#b` beside the member `b` of `a.tar`; the member stays.
     """
-    sources = sorted_by(sources, "source_key", "object_key")
-    keys = sources["source_key"].combine_chunks()
-    if len(keys) < 2:
+    is_first, last = [], None
+    for keys in sources["source_key"].chunks:
+        if not len(keys):
+            continue
+        before = pa.array([last], pa.string())
+        is_first.append(pc.fill_null(pc.not_equal(keys, pa.concat_arrays([before, keys[:-1]])), True))
+        last = keys[-1].as_py()
+    mask = pa.chunked_array(is_first, pa.bool_())
+    if pc.all(mask).as_py() is not False:
         return sources, REJECTED_SCHEMA.empty_table()
-    is_first = pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])])
-    if pc.all(is_first).as_py():
-        return sources, REJECTED_SCHEMA.empty_table()
-    doubled = sources.filter(pc.invert(is_first))
+    doubled = sources.filter(pc.invert(mask))
     reason, message = str(RejectReason.UNSUPPORTED_KEY), "a member of a container has the same source key"
     rows = [(*row.values(), reason, message) for row in doubled.select(REJECTED_SCHEMA.names[:3]).to_pylist()]
-    return sources.filter(is_first), _rejected_table(rows)
+    return sources.filter(mask), _rejected_table(rows)

@@ -16,7 +16,7 @@ from .decode.fence import Fence
 from .errors import Reject
 from .inventory import SourceReader
 from .parts import whole_sources
-from .plan import in_plan_order
+from .plan import first_in_plan_order
 from .serial_arrow import sorted_by
 from .shard import ShardMaker, Target
 from .storage import Store
@@ -49,12 +49,6 @@ class Pilot:
             num_bytes=round(self.num_bytes * factor),
             cpu_seconds=self.cpu_seconds * factor,
         )
-
-
-def first_in_plan_order(sources: pa.Table, num_sources: int) -> pa.Table:
-    """Return the first sources (or parts) in plan order: a fair sample, the same for every listing."""
-    ordered = in_plan_order(sources)
-    return ordered.slice(0, min(num_sources, ordered.num_rows))
 
 
 def run_pilot(target: Target, inputs: Store, sources: pa.Table, num_sources: int = PILOT_NUM_SOURCES) -> Pilot:

@@ -17,16 +17,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .config import FORMAT_VERSION, Recipe, ShardSettings
+from .external_sort import ExternalSort
 from .groups import SPLITS, GroupOf, splits_of
 from .parts import shares_num_bytes
 from .rng import canonical_json, sha256_hex
-from .serial_arrow import taken
+from .serial_arrow import sorted_by
 from .task import PretextTask
 
 #: How often a source whose reject is transient is tried again by later runs before that counts as its fate.
 MAX_ATTEMPTS = 3
 
-_STRINGS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 16
 
 #: One row a part, in the order in which a shard reads them.
 PART_FIELDS = [
@@ -59,20 +60,28 @@ SHARDS_SCHEMA = pa.schema(
         pa.field("estimated_num_bytes", pa.int64()),
     ]
 )
+_PLAN_ORDER = ("_digest", "offset_bytes", "row", "source_key", "start")
+#: Parts with what orders and cuts them.
+_WEIGHED_SCHEMA = pa.schema(
+    [
+        *PART_FIELDS,
+        pa.field("_digest", pa.binary(32)),
+        pa.field("_weight", pa.int64()),
+        pa.field("_estimate", pa.int64()),
+    ]
+)
 IDENTITY_COLUMNS = ("source_key", "content_version", "group_id", "start", "end", "is_context")
 
 
 @dataclass(frozen=True)
-class Picks:
-    """The parts of some shards: which rows of a table. The rows are copied when they are asked for, few at a time.
+class Run:
+    """The parts of some shards, shard after shard.
 
-    sources: PART_FIELDS, in any order.
-    rows: of `sources` in reading order, shard after shard, int64.
-    bounds: where in `rows` each shard begins, and the last one ends, int64 [num_shards + 1].
+    rows: PART_FIELDS, in reading order; may be mapped from a file.
+    bounds: where in `parts` each shard begins, and the last one ends, int64 [num_shards + 1].
     """
 
-    sources: pa.Table
-    rows: NDArray[np.int64]
+    rows: pa.Table
     bounds: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -81,17 +90,17 @@ class Picks:
     def parts(self, first: int, until: int, offset: int) -> pa.Table:
         """Return the parts of shards [first, until) (PARTS_SCHEMA), which are numbered from `offset` + first."""
         bounds = self.bounds[first : until + 1]
-        table = taken(self.sources, pa.array(self.rows[bounds[0] : bounds[-1]]))
+        table = self.rows.slice(bounds[0], bounds[-1] - bounds[0]).combine_chunks()
         index = np.repeat(np.arange(first, until), np.diff(bounds)) + offset
         return table.add_column(0, PARTS_SCHEMA.field(0), pa.array(index, pa.int32()))
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Planned shards (SHARDS_SCHEMA) and their parts, each of `picks` those of the next few shards."""
+    """Planned shards (SHARDS_SCHEMA) and their parts, each of `runs` those of the next few shards."""
 
     shards: pa.Table
-    picks: tuple[Picks, ...]
+    runs: tuple[Run, ...]
 
     def __len__(self) -> int:
         return int(self.shards.num_rows)
@@ -100,18 +109,18 @@ class Shards:
     def parts(self) -> pa.Table:
         """The parts of all shards (PARTS_SCHEMA), sorted by shard_index: a copy."""
         tables, offset = [PARTS_SCHEMA.empty_table()], 0
-        for picks in self.picks:
-            tables.append(picks.parts(0, len(picks), offset))
-            offset += len(picks)
+        for run in self.runs:
+            tables.append(run.parts(0, len(run), offset))
+            offset += len(run)
         return pa.concat_tables(tables).combine_chunks()
 
     def parts_of(self, shard_index: int) -> pa.Table:
         """Return the parts of one shard, in reading order."""
         offset = 0
-        for picks in self.picks:
-            if shard_index < offset + len(picks):
-                return picks.parts(shard_index - offset, shard_index - offset + 1, offset)
-            offset += len(picks)
+        for run in self.runs:
+            if shard_index < offset + len(run):
+                return run.parts(shard_index - offset, shard_index - offset + 1, offset)
+            offset += len(run)
         raise IndexError(f"there are {len(self)} shards, none is {shard_index}")
 
     @classmethod
@@ -119,14 +128,14 @@ class Shards:
         """Return shards whose parts stand in a table (PARTS_SCHEMA) sorted by shard_index."""
         index = parts["shard_index"].to_numpy()
         bounds = np.searchsorted(index, np.arange(shards.num_rows + 1))
-        return cls(shards, (Picks(parts.drop_columns(["shard_index"]), np.arange(parts.num_rows), bounds),))
+        return cls(shards, (Run(parts.drop_columns(["shard_index"]), bounds),))
 
     @classmethod
     def concat(cls, many: Iterable[Shards]) -> Shards:
         """Return all shards in one, renumbered in order."""
         every = [*many]
         shards = pa.concat_tables([SHARDS_SCHEMA.empty_table(), *(one.shards for one in every)])
-        return cls(shards.combine_chunks(), tuple(picks for one in every for picks in one.picks))
+        return cls(shards.combine_chunks(), tuple(run for one in every for run in one.runs))
 
 
 def weight_of(modality: str, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,67 +148,79 @@ def weight_of(modality: str, num_bytes: NDArray[np.int64]) -> NDArray[np.int64]:
 def pack(
     sources: pa.Table, task: PretextTask[Any], recipe: Recipe, group_of: GroupOf, *, generation: int, attempt: int = 0
 ) -> Shards:
-    """Return shards for new `sources` (inventory columns), without ids; an empty table gives none."""
-    if sources.num_rows == 0:
-        return Shards.concat([])
-    groups = _groups(sources["source_key"], group_of)
-    split_of = np.concatenate(
-        [
-            np.array([SPLITS.index(split) for split in splits_of(some, recipe.val_fraction, recipe.seed)], np.int8)
-            for some in _lists(groups)
-        ]
-    )
-    order = _plan_order(sources)
-    num_bytes = shares_num_bytes(sources)
-    weight = weight_of(task.modality, num_bytes)
-    estimate_num_bytes = task.estimate_recipe_num_bytes if recipe.store == "recipe" else task.estimate_num_bytes
-    sizes, size_of_row = np.unique(num_bytes, return_inverse=True)
-    estimate = np.array([estimate_num_bytes(size) for size in sizes.tolist()], np.int64)[size_of_row]
-    total = int(estimate.sum())
+    """Return shards for new `sources` (inventory columns), without ids; an empty table gives none.
+
+    Of many sources, few are in memory at once: they are put in order on disk.
+    """
+    by_split = {split: ExternalSort(_WEIGHED_SCHEMA, _PLAN_ORDER) for split in SPLITS}
+    for some in _weighed(sources, task, recipe):
+        groups = _groups(some["source_key"], group_of)
+        parts = _part_columns(some, groups)
+        for name in _WEIGHED_SCHEMA.names[len(PART_FIELDS) :]:
+            parts = parts.append_column(name, some[name])
+        splits = np.array(splits_of(groups.to_pylist(), recipe.val_fraction, recipe.seed))
+        for split, of_split in by_split.items():
+            of_split.add(parts.filter(pa.array(splits == split)))
+    ordered = {split: of_split.sorted() for split, of_split in by_split.items()}
+    estimates = {split: _sum(table["_estimate"]) for split, table in ordered.items()}
+    total = sum(estimates.values())
     num_shards = _power_of_two(_wanted_shards(recipe.shard, total))
-    parts = _part_columns(sources, groups)
     packed = []
-    for number, split in enumerate(SPLITS):
-        rows = order[split_of[order] == number]
-        if len(rows):
-            share = int(estimate[rows].sum()) / max(1, total)
-            cut = _cut(weight[rows], _power_of_two(max(1, round(num_shards * share))))
-            packed.append(_shards(parts, rows, cut, estimate[rows], (split, generation, attempt)))
+    for split, table in ordered.items():
+        if table.num_rows:
+            share = estimates[split] / max(1, total)
+            cuts = _power_of_two(max(1, round(num_shards * share)))
+            packed.append(_shards(table, cuts, (split, generation, attempt)))
     return Shards.concat(packed)
+
+
+def _weighed(sources: pa.Table, task: PretextTask[Any], recipe: Recipe) -> Iterator[pa.Table]:
+    """Yield `sources`, few at a time, with their digests, weights and estimates of what they give, in bytes."""
+    estimate_num_bytes = task.estimate_recipe_num_bytes if recipe.store == "recipe" else task.estimate_num_bytes
+    num_bytes = shares_num_bytes(sources)
+    for first in range(0, sources.num_rows, _ROWS_AT_ONCE):
+        some, of_some = sources.slice(first, _ROWS_AT_ONCE), num_bytes[first : first + _ROWS_AT_ONCE]
+        sizes, size_of_row = np.unique(of_some, return_inverse=True)
+        estimate = np.array([estimate_num_bytes(size) for size in sizes.tolist()], np.int64)[size_of_row]
+        some = some.append_column("_digest", _digests(some["unit"]))
+        some = some.append_column("_weight", pa.array(weight_of(task.modality, of_some), pa.int64()))
+        yield some.append_column("_estimate", pa.array(estimate, pa.int64()))
 
 
 def in_plan_order(sources: pa.Table) -> pa.Table:
     """Return `sources` by sha256(unit), place in the unit, source_key and start: the same order for every listing."""
-    return taken(sources, pa.array(_plan_order(sources)))
+    keyed = sources.append_column("_digest", _digests(sources["unit"]))
+    return sorted_by(keyed, *_PLAN_ORDER).drop_columns(["_digest"])
 
 
-def _plan_order(sources: pa.Table) -> NDArray[np.int64]:
-    """Return the rows of `sources` in plan order."""
+def first_in_plan_order(sources: pa.Table, num_sources: int) -> pa.Table:
+    """Return the first sources (or parts) in plan order: a fair sample, the same for every listing."""
+    first = sources.slice(0, 0)
+    for start in range(0, sources.num_rows, _ROWS_AT_ONCE):
+        some = pa.concat_tables([first, sources.slice(start, _ROWS_AT_ONCE)])
+        first = in_plan_order(some).slice(0, num_sources)
+    return first
+
+
+def _digests(units: pa.ChunkedArray) -> pa.FixedSizeBinaryArray:
+    """Return the sha256 of every unit's name."""
     digests = bytearray()
-    for units in _lists(sources["unit"]):
-        digests += b"".join(hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest() for unit in units)
-    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), sources.num_rows, [None, pa.py_buffer(digests)])
-    columns = ["offset_bytes", "row", "source_key", "start"]
-    keyed = sources.select(columns).add_column(0, "_digest", column)
-    order = pc.sort_indices(keyed, sort_keys=[(name, "ascending") for name in ("_digest", *columns)])
-    return np.asarray(order.to_numpy(), np.int64)
+    for some in units.chunks:
+        digests += b"".join(
+            hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest() for unit in some.to_pylist()
+        )
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(units), [None, pa.py_buffer(digests)])
 
 
-def _groups(keys: pa.ChunkedArray, group_of: GroupOf) -> pa.ChunkedArray:
+def _groups(keys: pa.ChunkedArray, group_of: GroupOf) -> pa.Array | pa.ChunkedArray:
     """Return the group of every key; where each is its own, `keys`, so that they are not held twice."""
-    groups, is_own = [], True
-    for some in _lists(keys):
-        of_some = [group_of(key) for key in some]
-        is_own = is_own and of_some == some
-        groups.append(pa.array(of_some, pa.string()))
-    return keys if is_own else pa.chunked_array(groups, pa.string())
+    of_keys = keys.to_pylist()
+    groups = [group_of(key) for key in of_keys]
+    return keys if groups == of_keys else pa.array(groups, pa.string())
 
 
-def _lists(column: pa.ChunkedArray) -> Iterator[list[str]]:
-    """Yield the strings of a column of millions, few of them as Python objects at once."""
-    for chunk in column.chunks:
-        for first in range(0, len(chunk), _STRINGS_AT_ONCE):
-            yield chunk.slice(first, _STRINGS_AT_ONCE).to_pylist()
+def _sum(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
 
 
 def with_ids(shards: Shards, recipe: Recipe, assets: Mapping[str, str]) -> Shards:
@@ -300,29 +321,25 @@ def _part_columns(sources: pa.Table, groups: pa.Array | pa.ChunkedArray) -> pa.T
     return pa.table(columns, schema=pa.schema(PART_FIELDS))
 
 
-def _shards(
-    parts: pa.Table,
-    rows: NDArray[np.int64],
-    cut: NDArray[np.int64],
-    estimate: NDArray[np.int64],
-    of: tuple[str, int, int],
-) -> Shards:
-    """Return the shards that `rows` of `parts` (PART_FIELDS) make; `cut` and `estimate` are of each row."""
+def _shards(table: pa.Table, num_shards: int, of: tuple[str, int, int]) -> Shards:
+    """Return the shards that `table` (_WEIGHED_SCHEMA, in reading order) is cut into."""
     split, generation, attempt = of
-    ordinals, first, counts = np.unique(cut, return_index=True, return_counts=True)
-    table = pa.table(
+    num_parts, estimated = _cut(table, num_shards)
+    ordinals = np.flatnonzero(num_parts)
+    shards = pa.table(
         {
             "shard_id": pa.array([""] * len(ordinals), pa.string()),
             "generation": np.full(len(ordinals), generation, np.int32),
             "ordinal": ordinals.astype(np.int32),
             "split": [split] * len(ordinals),
             "attempt": np.full(len(ordinals), attempt, np.int32),
-            "num_parts": counts.astype(np.int32),
-            "estimated_num_bytes": np.add.reduceat(estimate, first),
+            "num_parts": num_parts[ordinals].astype(np.int32),
+            "estimated_num_bytes": estimated[ordinals],
         },
         schema=SHARDS_SCHEMA,
     )
-    return Shards(table, (Picks(parts, rows, np.append(first, len(rows))),))
+    bounds = np.append(0, np.cumsum(num_parts[ordinals]))
+    return Shards(shards, (Run(table.select([field.name for field in PART_FIELDS]), bounds),))
 
 
 def _wanted_shards(settings: ShardSettings, total_num_bytes: int) -> int:
@@ -335,14 +352,24 @@ def _power_of_two(at_least: int) -> int:
     return 1 << (at_least - 1).bit_length()
 
 
-def _cut(weight: NDArray[np.int64], num_shards: int) -> NDArray[np.int64]:
-    """Return each source's shard, ascending: where its weight begins, as a share of the whole, times num_shards."""
-    before = np.cumsum(weight) - weight
-    # Python integers: weights of 1e9 sources times shards overflow 64 bits.
-    total = int(weight.sum())
-    if total * num_shards < 2**62:
-        return before * num_shards // total
-    return np.array([int(place) * num_shards // total for place in before], np.int64)
+def _cut(table: pa.Table, num_shards: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many rows of `table` go to each of `num_shards` shards, and about how many bytes they give.
+
+    A row's shard is where its weight begins, as a share of the whole, times num_shards.
+    """
+    num_rows, estimated = np.zeros(num_shards, np.int64), np.zeros(num_shards, np.int64)
+    total, before = _sum(table["_weight"]), 0
+    for batch in table.select(["_weight", "_estimate"]).to_batches():
+        weight, estimate = (column.to_numpy() for column in batch.columns)
+        begin = before + np.cumsum(weight) - weight
+        before += int(weight.sum())
+        if total * num_shards < 2**62:
+            shard = begin * num_shards // total
+        else:  # Python integers: weights of 1e9 sources times shards overflow 64 bits.
+            shard = np.array([int(place) * num_shards // total for place in begin], np.int64)
+        np.add.at(num_rows, shard, 1)
+        np.add.at(estimated, shard, estimate)
+    return num_rows, estimated
 
 
 def rows_by_shard(shards: Shards) -> Iterator[tuple[dict[str, Any], pa.Table]]:

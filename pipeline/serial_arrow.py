@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+_CHUNK_ROWS = 1 << 16
+
 
 class ParquetReader(pq.ParquetFile):  # type: ignore[misc]
     """A Parquet file, from bytes or an open file, that reads in the calling thread and nothing ahead.
@@ -115,6 +117,13 @@ def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
             made[place] = column.take(rows)
         columns.append(made[place])
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def repeated(value: pa.Scalar, num_rows: int) -> pa.ChunkedArray:
+    """Return a column of one value, which takes no more memory for more rows."""
+    chunk = pa.repeat(value, min(num_rows, _CHUNK_ROWS))
+    chunks = [chunk] * (num_rows // _CHUNK_ROWS)
+    return pa.chunked_array([*chunks, chunk.slice(0, num_rows % _CHUNK_ROWS)], value.type)
 
 
 def sums(table: pa.Table, by: str, column: str) -> dict[Any, int]:

@@ -17,11 +17,12 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from unlabeled.jobs.config import Settings
 from unlabeled.jobs.materialize import Materialize
@@ -94,6 +95,29 @@ def seaweedfs(num_keys: int) -> Iterator[StoreOptions]:
             server.kill()
 
 
+class AnonymousMemory:
+    """The most memory that the process holds of its own, without what it has mapped of files; a context manager."""
+
+    def __init__(self) -> None:
+        self.peak_mb = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.05):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    self.peak_mb = max(self.peak_mb, int(line.split()[1]) // 1024)
+
+
 _STORES = {"simulated": simulated_s3, "seaweedfs": seaweedfs}
 
 
@@ -115,7 +139,8 @@ def main() -> None:
 
 def _run(folder: Path, options: StoreOptions, settings: Settings, *, stop: bool) -> dict[str, Any]:
     spec = Materialize(["image_rotation"], f"s3://{BUCKET}", str(folder / "out"), settings, store_options=options)
-    phases, begun, cpu = Phases(), time.monotonic(), time.process_time()
+    phases, memory = Phases(), AnonymousMemory()
+    begun, cpu = time.monotonic(), time.process_time()
     outputs = spec.outputs()
     listed: list[Inventory] = []
 
@@ -134,7 +159,7 @@ def _run(folder: Path, options: StoreOptions, settings: Settings, *, stop: bool)
         )
 
     request = Request(outputs, f"s3://{BUCKET}", take_inventory, lambda _: {}, lambda *_: {}, spec.settings.run)
-    with contextlib.suppress(Begun):
+    with contextlib.suppress(Begun), memory:
         materialize(request, execute, phases)
     phases.phase("end")
     times = [*phases.times.items()]
@@ -143,6 +168,7 @@ def _run(folder: Path, options: StoreOptions, settings: Settings, *, stop: bool)
         "seconds_to": {name: round(at - begun, 1) for name, at in times},
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
+        "peak_anonymous_mb": memory.peak_mb,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "plan_mb": _size_mb(folder / "out" / "_plans"),
         "tables_mb": _size_mb(folder / "out" / "_tables"),

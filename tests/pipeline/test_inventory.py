@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unlabeled.pipeline import external_sort, inventory
 from unlabeled.pipeline.errors import ConfigError, PermissionDenied
 from unlabeled.pipeline.inventory import INVENTORY_SCHEMA, REJECTED_SCHEMA, Inventory, take_inventory
 from unlabeled.pipeline.storage import Store, StoreOptions
@@ -53,6 +54,19 @@ def test_plain_objects_sorted_by_key(store: Store) -> None:
         "start": 0,
         "end": -1,
     }
+
+
+def test_many_objects_sorted_on_disk_give_the_same_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(str(tmp_path))
+    fill(store, *(f"{number % 7}/{number}" for number in range(40)), "a.tar#1.jpg", "a.tar#9.jpg")
+    store.create("a.tar", tar_bytes([(f"{number}.jpg", b"bytes") for number in range(3)]))
+    expected = inventory_of(store)
+    monkeypatch.setattr(external_sort, "RUN_NUM_ROWS", 9)
+    monkeypatch.setattr(inventory, "_CHUNK_ROWS", 4)
+    found = inventory_of(store)
+    assert found.sources.equals(expected.sources)
+    assert found.rejected.equals(expected.rejected)
+    assert found.rejected.num_rows > 0
 
 
 def test_a_glob_and_include_choose(store: Store) -> None:

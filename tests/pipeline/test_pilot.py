@@ -9,7 +9,8 @@ from unlabeled.pipeline import pilot as module
 from unlabeled.pipeline.decode.fence import Fence
 from unlabeled.pipeline.decode.limits import DecodeOptions, Limits
 from unlabeled.pipeline.inventory import INVENTORY_SCHEMA, SourceReader, take_inventory
-from unlabeled.pipeline.pilot import Pilot, first_in_plan_order, hash_sources, run_pilot, sample_items
+from unlabeled.pipeline.pilot import Pilot, hash_sources, run_pilot, sample_items
+from unlabeled.pipeline.plan import first_in_plan_order
 from unlabeled.pipeline.rng import sha256_hex
 from unlabeled.pipeline.storage import Store
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unlabeled.pipeline import external_sort, plan
 from unlabeled.pipeline.config import Recipe, ShardSettings
 from unlabeled.pipeline.groups import group_function
 from unlabeled.pipeline.inventory import INVENTORY_SCHEMA
@@ -20,6 +21,7 @@ from unlabeled.pipeline.plan import (
     PARTS_SCHEMA,
     SHARDS_SCHEMA,
     Shards,
+    first_in_plan_order,
     in_plan_order,
     pack,
     rows_by_shard,
@@ -70,6 +72,22 @@ def test_a_shuffled_listing_gives_the_same_plan(keys: list[str], random: Any) ->
     one, other = (with_ids(packed(inventory_rows(names)), recipe(), {}) for names in (keys, shuffled))
     assert one.shards.equals(other.shards)
     assert one.parts.equals(other.parts)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 90), st.integers(1, 40), st.sampled_from([Tiny, Sound]))
+def test_sources_put_in_order_on_disk_give_the_same_plan(
+    seed: int, num_sources: int, num_in_memory: int, task: type[Tiny]
+) -> None:
+    sources = sizes(seed, num_sources)
+    expected = packed(sources, task())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(external_sort, "RUN_NUM_ROWS", num_in_memory)
+        patch.setattr(plan, "_ROWS_AT_ONCE", max(1, num_in_memory // 3))
+        found = packed(sources, task())
+        assert first_in_plan_order(sources, 7).equals(in_plan_order(sources).slice(0, 7))
+    assert found.shards.equals(expected.shards)
+    assert found.parts.equals(expected.parts)
 
 
 @given(LISTINGS, st.integers(0, 9000), st.floats(0, 0.9))
