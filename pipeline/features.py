@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from .errors import ConfigError, nearest
 
@@ -245,6 +246,8 @@ def _check(name: str, feature: Feature, shape: tuple[int | None, ...], found: An
             raise ConfigError(f"column {name!r} must be a list, but is {type(found).__name__}.")
         if shape[0] is not None and len(found) != shape[0]:
             raise ConfigError(f"column {name!r} must have {shape[0]} entries, but has {len(found)}.")
+        if isinstance(found, np.ndarray) and _is_column_of(feature, found) and len(shape) == 1:
+            return  # such an array holds nothing else
         for entry in found:
             _check(name, feature, shape[1:], entry)
     elif feature.kind == "image":
@@ -261,6 +264,10 @@ def _check(name: str, feature: Feature, shape: tuple[int | None, ...], found: An
             raise ConfigError(f"column {name!r} must be whole numbers (x, y, w, h), but is {found!r}.")
     else:
         _check_value(name, feature, found)
+
+
+def _is_column_of(feature: Feature, found: NDArray[Any]) -> bool:
+    return feature.kind == "value" and found.dtype.name == feature.dtype and found.ndim == 1 and not feature.classes
 
 
 def _is_array(found: Any, dtype: type[np.generic], ndim: int) -> bool:

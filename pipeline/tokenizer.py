@@ -101,7 +101,7 @@ class Tokenizer:
         """Return the tokens of `text`; what looks like a special token in it is taken as ordinary text."""
         encoding = self._model.encode(text, add_special_tokens=False)
         num = len(encoding)
-        words = np.fromiter((-1 if word is None else word for word in encoding.word_ids), np.int64, num)
+        words = _numbered(encoding.word_ids)
         offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * num).reshape(-1, 2)
         starts, ends = offsets[:, 0], offsets[:, 1]
         return Tokens(np.fromiter(encoding.ids, np.int32, num), starts, ends, _word_starts(words, starts, ends))
@@ -239,6 +239,13 @@ def _library() -> Any:
     except ImportError as error:
         raise ConfigError("text tasks need the package `tokenizers`: pip install 'unlabeled[text]'") from error
     return tokenizers
+
+
+def _numbered(words: list[int | None]) -> NDArray[np.int64]:
+    """Return the numbers of words, int64; -1 for tokens of none."""
+    if None in words:
+        words = [-1 if word is None else word for word in words]
+    return np.array(words, np.int64)
 
 
 def _word_starts(words: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -32,7 +32,8 @@ def mask_words(
     """
     begins = word_starts.copy()
     begins[:1] = True
-    lengths = np.diff(np.flatnonzero(begins), append=len(ids))
+    bounds = np.append(np.flatnonzero(begins), len(ids))
+    lengths = bounds[1:] - bounds[:-1]
     order = generator.permutation(len(lengths))
     chosen = _fitting(lengths[order], max(1, round(probability * len(ids))))
     hidden_words = np.zeros(len(lengths), bool)
