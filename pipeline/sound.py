@@ -23,7 +23,9 @@ CLIPPED_AT = 32766 / 32768
 PEAK = 0.99
 #: Where an equalising curve has its points, hz; between them the gain is linear in octaves.
 EQ_POINTS_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+_EQ_OCTAVES = np.log2(EQ_POINTS_HZ)
 _EQ_TAPS = 129
+_FFT_SIZE = 1024
 
 
 def rms_dbfs(samples: Samples) -> float:
@@ -64,17 +66,36 @@ def equalise(samples: Samples, gains_db: tuple[float, ...], sample_rate_hz: int)
 
     Beyond the clip there is silence: the filter never wraps one end of a clip into the other.
     """
-    if not any(gains_db):
+    if not any(gains_db) or not len(samples):
         return samples
-    frequencies_hz = np.fft.rfftfreq(_EQ_TAPS - 1, 1 / sample_rate_hz)
-    octaves = np.log2(np.maximum(frequencies_hz, 1.0))
-    magnitude = 10 ** (np.interp(octaves, np.log2(EQ_POINTS_HZ), gains_db) / 20)
+    octaves, window = _eq_grid(sample_rate_hz)
+    magnitude = 10 ** (np.interp(octaves, _EQ_OCTAVES, gains_db) / 20)
     taps = np.roll(np.fft.irfft(magnitude, _EQ_TAPS - 1), _EQ_TAPS // 2)
-    taps = np.append(taps, taps[0]) * np.hanning(_EQ_TAPS + 2)[1:-1]
-    size = 1 << int(len(samples) + _EQ_TAPS - 2).bit_length()
-    shaped = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(taps, size), size)
+    taps = (np.append(taps, taps[0]) * window).astype(np.float32)
     begin = _EQ_TAPS // 2
-    return shaped[begin : begin + len(samples)].astype(np.float32)
+    return _filtered(samples, taps)[begin : begin + len(samples)]
+
+
+@lru_cache(maxsize=4)
+def _eq_grid(sample_rate_hz: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the filter's response is given, in octaves, and the window of its taps."""
+    frequencies_hz = np.fft.rfftfreq(_EQ_TAPS - 1, 1 / sample_rate_hz)
+    return np.log2(np.maximum(frequencies_hz, 1.0)), np.hanning(_EQ_TAPS + 2)[1:-1]
+
+
+def _filtered(samples: Samples, taps: Samples) -> Samples:
+    """Return the convolution of both and silence after it, by overlap-add: short transforms stay in the cache.
+
+    Oppenheim, Schafer: Discrete-Time Signal Processing, 3rd edition, section 8.7.3.
+    """
+    step = _FFT_SIZE - len(taps) + 1
+    blocks = np.zeros((-(-len(samples) // step), step), np.float32)
+    blocks.reshape(-1)[: len(samples)] = samples
+    shaped = np.fft.irfft(np.fft.rfft(blocks, _FFT_SIZE) * np.fft.rfft(taps, _FFT_SIZE), _FFT_SIZE)
+    whole = np.zeros((len(blocks) + 1, step), np.float32)
+    whole[:-1] = shaped[:, :step]
+    whole[1:, : len(taps) - 1] += shaped[:, step:]
+    return whole.reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)
