@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from .errors import ConfigError, nearest
 
@@ -246,9 +245,7 @@ def _check(name: str, feature: Feature, shape: tuple[int | None, ...], found: An
             raise ConfigError(f"column {name!r} must be a list, but is {type(found).__name__}.")
         if shape[0] is not None and len(found) != shape[0]:
             raise ConfigError(f"column {name!r} must have {shape[0]} entries, but has {len(found)}.")
-        if isinstance(found, np.ndarray) and _is_column_of(feature, found) and len(shape) == 1:
-            return  # such an array holds nothing else
-        for entry in found:
+        for entry in () if len(shape) == 1 and _is_of_type(feature, found) else found:
             _check(name, feature, shape[1:], entry)
     elif feature.kind == "image":
         if not (_is_array(found, np.uint8, ndim=3) and found.shape[2] == 3):
@@ -266,8 +263,11 @@ def _check(name: str, feature: Feature, shape: tuple[int | None, ...], found: An
         _check_value(name, feature, found)
 
 
-def _is_column_of(feature: Feature, found: NDArray[Any]) -> bool:
-    return feature.kind == "value" and found.dtype.name == feature.dtype and found.ndim == 1 and not feature.classes
+def _is_of_type(feature: Feature, found: Any) -> bool:
+    """Return whether a list is an array of the declared numbers, so that each entry must fit."""
+    if not isinstance(found, np.ndarray) or found.ndim != 1:
+        return False
+    return feature.kind == "value" and found.dtype.name == feature.dtype and not feature.classes
 
 
 def _is_array(found: Any, dtype: type[np.generic], ndim: int) -> bool:

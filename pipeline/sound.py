@@ -71,9 +71,9 @@ def equalise(samples: Samples, gains_db: tuple[float, ...], sample_rate_hz: int)
     octaves, window = _eq_grid(sample_rate_hz)
     magnitude = 10 ** (np.interp(octaves, _EQ_OCTAVES, gains_db) / 20)
     taps = np.roll(np.fft.irfft(magnitude, _EQ_TAPS - 1), _EQ_TAPS // 2)
-    taps = (np.append(taps, taps[0]) * window).astype(np.float32)
+    taps = np.append(taps, taps[0]) * window
     begin = _EQ_TAPS // 2
-    return _filtered(samples, taps)[begin : begin + len(samples)]
+    return _filtered(samples, taps.astype(np.float32))[begin : begin + len(samples)]
 
 
 @lru_cache(maxsize=4)

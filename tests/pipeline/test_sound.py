@@ -68,6 +68,17 @@ def test_equalise_has_each_gain_at_its_point(point: int) -> None:
     assert change_db == pytest.approx(-6, abs=4 if point == 1 else 1.5)
 
 
+@pytest.mark.parametrize("num_samples", [1, 128, 895, 896, 897, 4000])
+def test_equalise_is_one_filter_wherever_its_blocks_meet(num_samples: int) -> None:
+    gains = (3.0, -3.0, 2.0, -2.0, 1.0, -6.0, 6.0)
+    clip = np.random.default_rng(0).uniform(-0.5, 0.5, num_samples).astype(np.float32)
+    click = np.zeros(257, np.float32)
+    click[128] = 1
+    taps = sound.equalise(click, gains, 16000)
+    expected = np.convolve(clip, taps)[128 : 128 + num_samples]
+    np.testing.assert_allclose(sound.equalise(clip, gains, 16000), expected, atol=1e-6)
+
+
 def test_equalise_does_not_delay() -> None:
     click = np.zeros(1000, np.float32)
     click[500] = 0.5
