@@ -245,7 +245,7 @@ class Materialize:
         base = load_base(output.target)
         target, draft, _ = draft_new_plan(request, output, base, inventory)
         shards = draft.shards if draft else Shards.concat([])
-        planned = shards.parts.filter(pc.invert(shards.parts["is_context"]))
+        planned = shards.own_parts
         estimate = Pilot(0, 0, 0, sum(shards.shards["estimated_num_bytes"].to_pylist()), 0.0)
         num_pilot = min(num_pilot_sources, planned.num_rows)
         if num_pilot:

@@ -114,6 +114,13 @@ class Shards:
             offset += len(run)
         return pa.concat_tables(tables).combine_chunks()
 
+    @property
+    def own_parts(self) -> pa.Table:
+        """The parts of all shards (PART_FIELDS) but context; no copy where there is none."""
+        rows = pa.concat_tables([pa.schema(PART_FIELDS).empty_table(), *(run.rows for run in self.runs)])
+        is_context = rows["is_context"]
+        return rows.filter(pc.invert(is_context)) if pc.any(is_context).as_py() else rows
+
     def parts_of(self, shard_index: int) -> pa.Table:
         """Return the parts of one shard, in reading order."""
         offset = 0

@@ -233,8 +233,9 @@ def _lenders(shards: Shards, in_shards: pa.Table, changes: Changes, listed: pa.T
     The base's are read where and as what they are listed now: the same content may stand there with another etag.
     """
     names = [field.name for field in PART_FIELDS]
-    splits = shards.shards["split"].take(shards.parts["shard_index"])
-    planned = shards.parts.select(names).append_column("split", splits)
+    parts = shards.parts
+    splits = shards.shards["split"].take(parts["shard_index"])
+    planned = parts.select(names).append_column("split", splits)
     used = in_shards.filter(pc.equal(in_shards["status"], "used"))
     gone = pa.concat_tables([changes.removed, planned.select(changes.removed.schema.names)])
     used = used.filter(pc.invert(pc.is_in(part_names(used), value_set=part_names(gone))))
@@ -260,18 +261,19 @@ def _without_stale_receipts(
     if not done:
         return shards
     read_as = {outcome.name: outcome for receipt in read_receipts(store, done) for outcome in receipt.outcomes}
-    keys, etags = shards.parts["source_key"].to_pylist(), shards.parts["etag"].to_pylist()
-    names = [*zip(keys, shards.parts["start"].to_pylist(), strict=True)]
+    parts = shards.parts
+    keys, etags = parts["source_key"].to_pylist(), parts["etag"].to_pylist()
+    names = [*zip(keys, parts["start"].to_pylist(), strict=True)]
     doubtful = [row for row, name in enumerate(names) if name in read_as and read_as[name].etag != etags[row]]
     if not doubtful:
         return shards
-    fresh = hash_sources(shards.parts.take(doubtful))
-    versions = shards.parts["content_version"].to_pylist()
+    fresh = hash_sources(parts.take(doubtful))
+    versions = parts["content_version"].to_pylist()
     for row in doubtful:
         if fresh.get(keys[row], "") != read_as[names[row]].sha256:
             versions[row] = fresh.get(keys[row], "")
     column = PARTS_SCHEMA.get_field_index("content_version")
-    parts = shards.parts.set_column(column, "content_version", pa.array(versions, pa.string()))
+    parts = parts.set_column(column, "content_version", pa.array(versions, pa.string()))
     return with_ids(Shards.of(shards.shards, parts), recipe, assets)
 
 

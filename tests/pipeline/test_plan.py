@@ -291,6 +291,14 @@ def test_context_stands_in_plan_order(key: str) -> None:
     assert context["source_key"].to_pylist() == in_plan_order(context)["source_key"].to_pylist()
 
 
+def test_own_parts_are_all_but_context() -> None:
+    shards = packed(inventory_rows(["a", "b", "c"]))
+    filled = with_context(shards, 4, lenders_of(packed(inventory_rows([*"abcdefgh"]))))
+    assert filled.parts["is_context"].to_pylist().count(True) > 0
+    for each in (shards, filled):
+        assert each.own_parts.equals(shards.parts.drop_columns(["shard_index"]))
+
+
 def test_lenders_need_not_hold_the_shards_own_group() -> None:
     lenders = lenders_of(packed(inventory_rows(["b"]), made=recipe(val_fraction=0)))
     shards = with_context(packed(inventory_rows(["a"]), made=recipe(val_fraction=0)), 1, lenders)

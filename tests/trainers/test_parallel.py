@@ -82,7 +82,7 @@ def test_on_a_gpu_sharded_weights_learn_the_same() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.*", "ignore::DeprecationWarning:torch.*")  # the compiler's own
 def test_on_a_gpu_compiled_blocks_learn_the_same() -> None:
     compiled = model()
     compile_blocks(compiled)
