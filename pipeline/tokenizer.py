@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,14 +40,13 @@ _ALIASES = {PAD: ("<pad>",), CLS: ("<s>", "<cls>"), SEP: ("</s>", "<sep>"), MASK
 class Tokens:
     """A text's tokens: parallel arrays [num_tokens], special tokens not among them.
 
-    ids: int32. starts, ends: int64, characters of the text that a token stands for. word_starts: bool, True where a
-    word (or a piece of an overlong one) begins.
+    ids: int32. word_starts: bool, True where a word (or a piece of an overlong one) begins. chars: of a token's index,
+    where the characters begin and end that it stands for; asked one by one, since few are needed.
     """
 
     ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
     word_starts: NDArray[np.bool_]
+    chars: Callable[[int], tuple[int, int]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,6 +89,15 @@ class Tokenizer:
 
     def special_id(self, token: str) -> int:
         """Return the id of PAD, CLS, SEP or MASK, by whichever of its names the tokenizer knows."""
+        if token not in self._found_ids:
+            self._found_ids[token] = self._find_id(token)
+        return self._found_ids[token]
+
+    @cached_property
+    def _found_ids(self) -> dict[str, int]:
+        return {}
+
+    def _find_id(self, token: str) -> int:
         for name in (token, *_ALIASES[token]):
             number = self._model.token_to_id(name)
             if number is not None:
@@ -100,11 +107,8 @@ class Tokenizer:
     def encode(self, text: str) -> Tokens:
         """Return the tokens of `text`; what looks like a special token in it is taken as ordinary text."""
         encoding = self._model.encode(text, add_special_tokens=False)
-        num = len(encoding)
-        words = _numbered(encoding.word_ids)
-        offsets = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * num).reshape(-1, 2)
-        starts, ends = offsets[:, 0], offsets[:, 1]
-        return Tokens(np.fromiter(encoding.ids, np.int32, num), starts, ends, _word_starts(words, starts, ends))
+        words, chars = _numbered(encoding.word_ids), encoding.token_to_chars
+        return Tokens(np.array(encoding.ids, np.int32), _word_starts(words, chars), chars)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`, special tokens as they are written."""
@@ -248,19 +252,18 @@ def _numbered(words: list[int | None]) -> NDArray[np.int64]:
     return np.array(words, np.int64)
 
 
-def _word_starts(words: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _word_starts(words: NDArray[np.int64], chars: Callable[[int], tuple[int, int]]) -> NDArray[np.bool_]:
     """Return where words begin, overlong ones cut between characters after `MAX_WORD_TOKENS` at the latest."""
     begins = np.ones(len(words), bool)
     begins[1:] = words[1:] != words[:-1]
-    whole = np.ones(len(words), bool)
-    # Several tokens may stand for one character: no cut among them.
-    whole[1:] = starts[1:] >= ends[:-1]
     bounds = np.append(np.flatnonzero(begins), len(words))
     for index in np.flatnonzero(np.diff(bounds) > MAX_WORD_TOKENS):
         first, end = int(bounds[index]), int(bounds[index + 1])
         while end - first > MAX_WORD_TOKENS:
-            cuts = np.flatnonzero(whole[first + 1 : first + MAX_WORD_TOKENS + 1])
-            first += int(cuts[-1]) + 1 if len(cuts) else MAX_WORD_TOKENS
+            latest = first + MAX_WORD_TOKENS
+            # Several tokens may stand for one character: no cut among them.
+            cuts = (at for at in range(latest, first, -1) if chars(at)[0] >= chars(at - 1)[1])
+            first = next(cuts, latest)
             begins[first] = True
     return begins
 

@@ -30,24 +30,25 @@ def mask_words(
         mask_id: the mask token's id.
         ordinary_ids: ids that random tokens are drawn from.
     """
-    begins = word_starts.copy()
-    begins[:1] = True
-    bounds = np.append(np.flatnonzero(begins), len(ids))
-    lengths = bounds[1:] - bounds[:-1]
+    begins = word_starts.nonzero()[0]
+    if not len(begins) or begins[0]:
+        begins = np.concatenate([[0], begins])
+    lengths = np.concatenate([begins[1:], [len(ids)]]) - begins
     order = generator.permutation(len(lengths))
-    chosen = _fitting(lengths[order], max(1, round(probability * len(ids))))
-    hidden_words = np.zeros(len(lengths), bool)
-    hidden_words[order[chosen]] = True
+    words = order[_fitting(lengths[order], max(1, round(probability * len(ids))))]
     fates = generator.random(len(lengths))
     # One number a token, whatever its fate: a word's numbers do not depend on those before it.
     random_ids = generator.integers(len(ordinary_ids), size=len(ids))
-    seen = ids.astype(np.int32)
-    hidden = np.repeat(hidden_words, lengths)
-    at = np.flatnonzero(hidden)
-    fate = np.repeat(fates, lengths)[at]
-    seen[at[fate < MASKED_FRACTION]] = mask_id
-    randomly = at[(fate >= MASKED_FRACTION) & (fate < MASKED_FRACTION + RANDOM_FRACTION)]
-    seen[randomly] = ordinary_ids[random_ids[randomly]]
+    seen, hidden = ids.astype(np.int32), np.zeros(len(ids), bool)
+    bounds = zip(begins[words].tolist(), (begins + lengths)[words].tolist(), strict=True)
+    # A handful of words: slices of them cost less than arrays over all tokens.
+    for (begin, end), fate in zip(bounds, fates[words].tolist(), strict=True):
+        word = slice(begin, end)
+        hidden[word] = True
+        if fate < MASKED_FRACTION:
+            seen[word] = mask_id
+        elif fate < MASKED_FRACTION + RANDOM_FRACTION:
+            seen[word] = ordinary_ids[random_ids[word]]
     return seen, hidden
 
 

@@ -134,10 +134,10 @@ class TextMaskedTokens(TokenizedTask):
             for first, last in self._cuts(tokens):
                 if last == len(tokens) and first and end < len(text):
                     # The rest of a block goes on in the next one.
-                    next_position = position + int(tokens.starts[first])
+                    next_position = position + tokens.chars(first)[0]
                     break
                 if last - first >= self.min_tokens:
-                    begin, stop = position + int(tokens.starts[first]), position + int(tokens.ends[last - 1])
+                    begin, stop = position + tokens.chars(first)[0], position + tokens.chars(last - 1)[1]
                     yield Stretch(tokens.ids[first:last], tokens.word_starts[first:last], begin, stop)
                     made += 1
                     if made == self.max_examples or stop < made * len(text) // self.max_examples:

@@ -5,7 +5,7 @@
 MEDIA: the folder of archives that tests/README.md describes; every source stands under `--keys` keys. Loop for sound:
 soundfile reads, soxr resamples the channels' mean, every clip that the engine chose is cut out and encoded as FLAC;
 `conditioned` equalises, levels and adds noise to it besides, as the task is to. Loop for text: `encode_batch` over all
-documents, of the tokenizer that the engine is given. All write one Parquet file; none checks or hides anything.
+documents, of the tokenizer that the engine is given; `in blocks`: over blocks of them, as the engine encodes. All write one Parquet file; none checks or hides anything.
 Prints one JSON object; `rate_over_loop` is the loop's CPU time over that of driver, worker and decoder.
 """
 
@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from unlabeled.pipeline.config import RunSettings
 from unlabeled.pipeline.manifest import read_asset, require_manifest
 from unlabeled.pipeline.sound import Conditioning
 from unlabeled.pipeline.storage import Store, StoreOptions
-from unlabeled.pipeline.tokenizer import train
+from unlabeled.pipeline.tokenizer import block_end, train
 
 from tests.bench.bench_tasks import unpack
 from tests.runs import Place, rows_of, run_many
@@ -68,16 +68,26 @@ def sound_loop(folder: Path, dataset: Store, target: Path, *, conditioned: bool)
     pq.write_table(pa.table({"audio": pa.array(cells, pa.binary())}), target)
 
 
-def text_loop(folder: Path, dataset: Store, target: Path) -> None:
-    """Read all documents, encode them in one batch, write their ids."""
+def text_loop(folder: Path, dataset: Store, target: Path, *, in_blocks: bool) -> None:
+    """Read all documents, encode them (or blocks of them) in one batch, write their ids."""
     from tokenizers import Tokenizer
 
     (name,) = require_manifest(dataset).assets.values()
     tokenizer = Tokenizer.from_buffer(read_asset(dataset, name))
     documents = [path.read_text() for path in sorted(folder.rglob("*.txt"))]
+    if in_blocks:
+        documents = [block for document in documents for block in _blocks(document)]
     encoded = tokenizer.encode_batch(documents, add_special_tokens=False)
     ids = pa.array([np.array(one.ids, np.int32) for one in encoded], pa.list_(pa.int32()))
     pq.write_table(pa.table({"ids": ids}), target)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    begin = 0
+    while begin < len(text):
+        end = block_end(text, begin)
+        yield text[begin:end]
+        begin = end
 
 
 #: Folder of sources, task, its loops by name.
@@ -87,7 +97,11 @@ _RUNS: tuple[tuple[str, str, dict[str, Loop]], ...] = (
         "audio_same_clip",
         {"bare": partial(sound_loop, conditioned=False), "conditioned": partial(sound_loop, conditioned=True)},
     ),
-    ("text", "text_masked_tokens", {"bare": text_loop}),
+    (
+        "text",
+        "text_masked_tokens",
+        {"bare": partial(text_loop, in_blocks=False), "in blocks": partial(text_loop, in_blocks=True)},
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,12 +54,12 @@ def test_words_are_cut_only_between_characters_and_never_long(text: str) -> None
     assert begins[:1] == ([0] if len(tokens) else [])
     for first, last in pairwise([*begins, len(tokens)]):
         assert last - first <= MAX_WORD_TOKENS
-        assert TOKENIZER.decode(tokens.ids[first:last]) == text[tokens.starts[first] : tokens.ends[last - 1]]
+        assert TOKENIZER.decode(tokens.ids[first:last]) == text[tokens.chars(first)[0] : tokens.chars(last - 1)[1]]
 
 
 def test_words_have_the_space_before_them_and_marks_belong_to_letters() -> None:
     tokens = TOKENIZER.encode("the river मे, 12")
-    assert tokens.starts[tokens.word_starts].tolist() == [0, 3, 9, 12, 13]
+    assert [tokens.chars(at)[0] for at in np.flatnonzero(tokens.word_starts).tolist()] == [0, 3, 9, 12, 13]
 
 
 def test_what_looks_like_a_special_token_is_ordinary_text() -> None:
