@@ -5,7 +5,8 @@
 MEDIA: the folder of archives that tests/README.md describes; every source stands under `--keys` keys. Loop for sound:
 soundfile reads, soxr resamples the channels' mean, every clip that the engine chose is cut out and encoded as FLAC;
 `conditioned` equalises, levels and adds noise to it besides, as the task is to. Loop for text: `encode_batch` over all
-documents, of the tokenizer that the engine is given; `in blocks`: over blocks of them, as the engine encodes. All write one Parquet file; none checks or hides anything.
+documents, of the tokenizer that the engine is given; `in blocks`: over blocks of them, as the engine encodes, which
+costs the tokenizer half. All write one Parquet file; none checks or hides anything.
 Prints one JSON object; `rate_over_loop` is the loop's CPU time over that of driver, worker and decoder.
 """
 
