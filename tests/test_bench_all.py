@@ -25,6 +25,13 @@ def test_more_than_ten_percent_above_the_last_note_is_marked() -> None:
     assert rows["new"] == "| new | 1.000 |  |  |  |"
 
 
+def test_quick_figures_are_compared_with_quick_ones_alone() -> None:
+    """One note holds both."""
+    before = {_LOOP: 5.0, "images: engine, ms a source": 4.0, f"{_LOOP} (quick)": 5.0, "start (quick)": 6.0}
+    (row,) = table_of({f"{_LOOP} (quick)": 10.0, "start (quick)": 12.0}, before).splitlines()[3:]
+    assert row == "| start (quick) | 12.000 | 6.000 | +0% |  |"
+
+
 def test_the_last_note_is_the_newest_that_holds_a_table(tmp_path: Path) -> None:
     """Notes are named by date and topic; those without the table are passed over."""
     for name, text in {"2026-01-01-a.md": "", "2026-01-02-a.md": "", "2026-01-03-a.md": "# Other"}.items():

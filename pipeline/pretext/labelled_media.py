@@ -266,7 +266,7 @@ class LabelledMedia(PretextTask[Any]):
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
-            "num_chars": int(tokens.ends[num - 1]),
+            "num_chars": tokens.chars(num - 1)[1],
         }
 
 
