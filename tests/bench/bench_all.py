@@ -5,8 +5,8 @@
 MEDIA: the folder of archives that tests/README.md describes. Prints and writes a Markdown table of CPU times: of a
 source (images), of an example (tasks), of a key (scale). The last note is the newest one of this folder that holds
 such a table. A machine's speed of the day cancels out: `change` compares with the bare loop's CPU time of the same
-run. More than 10 % above the last note is marked. `--quick`: two keys a photograph, 10,000 keys, one task a medium; fixed costs
-weigh more then, so that these figures have names of their own.
+run. More than 10 % above the last note is marked. `--quick`: two keys a photograph, 10,000 keys, one task a medium;
+fixed costs weigh more then, so that these figures have names of their own.
 """
 
 from __future__ import annotations
