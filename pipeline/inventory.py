@@ -110,6 +110,7 @@ def take_inventory(
     Raises:
         ConfigError: nothing is there, no key matches, or a column is missing or ambiguous.
         PermissionDenied, StoreError: the store refused or failed.
+        UnlabeledError: local disk, where very many keys are sorted, is full or broken.
     """
     root, glob = split_glob(input_uri)
     store = Store.open(root, options)

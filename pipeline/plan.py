@@ -78,7 +78,7 @@ class Run:
     """The parts of some shards, shard after shard.
 
     rows: PART_FIELDS, in reading order; may be mapped from a file.
-    bounds: where in `parts` each shard begins, and the last one ends, int64 [num_shards + 1].
+    bounds: where in `rows` each shard begins, and the last one ends, int64 [num_shards + 1].
     """
 
     rows: pa.Table
@@ -157,7 +157,10 @@ def pack(
 ) -> Shards:
     """Return shards for new `sources` (inventory columns), without ids; an empty table gives none.
 
-    Of many sources, few are in memory at once: they are put in order on disk.
+    Of many sources, few are in memory at once: they are put in order on local disk.
+
+    Raises:
+        UnlabeledError: that disk is full or broken.
     """
     by_split = {split: ExternalSort(_WEIGHED_SCHEMA, _PLAN_ORDER) for split in SPLITS}
     for some in _weighed(sources, task, recipe):

@@ -104,7 +104,7 @@ class SourceRows:
 
     def drop_rows(self) -> None:
         """Forget what it has given."""
-        self.rows, self.spool = [], None
+        self.rows, self.num_row_bytes, self.spool = [], 0, None
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,11 +222,14 @@ def _leaf_paths(name: str, feature: Feature) -> list[str]:
 
 
 def _row_encoder(feature: Feature) -> Callable[[Any], Any]:
-    """Return `cell_encoder` of a feature, but that arrays of numbers stay arrays: lists take ten times the memory."""
+    """Return `cell_encoder` of a feature, but that arrays of numbers stay arrays: lists take ten times the memory.
+
+    Copies of them: rows wait, and a task may go on to use its own for the next example.
+    """
     encode = cell_encoder(feature)
     if feature.kind != "value" or len(feature.shape) != 1:
         return encode
-    return lambda values: values if isinstance(values, np.ndarray) else encode(values)
+    return lambda values: values.copy() if isinstance(values, np.ndarray) else encode(values)
 
 
 def _array(feature: Feature, cells: list[Any]) -> pa.Array:

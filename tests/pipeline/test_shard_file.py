@@ -234,6 +234,27 @@ def test_arrays_of_numbers_give_the_same_file_as_lists(tmp_path: Path, dtype: ty
     assert write(tmp_path / "a", lists, MEDIA, **sizes).sha256 == write(tmp_path / "b", arrays, MEDIA, **sizes).sha256
 
 
+def test_a_row_keeps_its_numbers_where_the_task_uses_their_array_again(tmp_path: Path) -> None:
+    numbers = np.zeros(3, np.int32)
+    writer = ShardFileWriter(
+        tmp_path / "a", Features.of(tokens=value("int32", "label", "", shape=(3,))), {}, ShardSettings(), 1
+    )
+    for number in range(3):
+        numbers[:] = number
+        writer.append(*writer.encode({"tokens": numbers}))
+    writer.finish()
+    assert pq.read_table(tmp_path / "a")["tokens"].to_pylist() == [[0] * 3, [1] * 3, [2] * 3]
+
+
+@pytest.mark.parametrize("found", [np.array([1, 2]), np.array([0.1, 2.0]), np.array([0.5, 1], np.float32)])
+def test_arrays_of_other_numbers_become_floats_as_lists_do(tmp_path: Path, found: Any) -> None:
+    features = Features.of(tokens=value("float32", "label", "", shape=(2,)))
+    as_array, as_list = (
+        write(tmp_path / name, [{"tokens": each}], features) for name, each in (("a", found), ("b", found.tolist()))
+    )
+    assert as_array.sha256 == as_list.sha256
+
+
 def test_an_array_whose_numbers_do_not_fit_the_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(pa.ArrowInvalid):
         write(tmp_path / "a", [media_row(0) | {"tokens": np.array([2**40])}], MEDIA)
